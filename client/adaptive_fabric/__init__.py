@@ -1,0 +1,1 @@
+"""Run `adaptive` learners through a fabric: what users import and type."""

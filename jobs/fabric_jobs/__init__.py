@@ -1,0 +1,1 @@
+"""What runs inside a scheduler job: the agent, its slots and their executors."""

@@ -1,0 +1,1 @@
+"""Keeps every pool's number of jobs alive: pool specs, reconcile, control-plane tasks, scheduler adapters."""
