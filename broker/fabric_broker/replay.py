@@ -1,0 +1,89 @@
+"""Put data into a learner: a checkpoint's bytes first, then the journal's points in order.
+
+Used by the slot that takes a learner over and by the client that loads results, so that both see the same.
+Nothing here imports adaptive: the learner that is handed in brings it. Bytes must have been verified before.
+"""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+from collections.abc import Iterable
+from typing import Any
+
+Memo = dict[Any, Any]
+"""Points that the learner would not take (yet), with their values; asked before any evaluation."""
+
+REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+"""What `tell` raises for a point that the learner has no place for, e.g. IntegratorLearner's ValueError."""
+
+_UNKNOWN_ASKED = 64
+"""So many asked points in a row that the memo does not know end `take_memo`: more than were in flight."""
+
+
+def set_data(learner: Any, blob: bytes) -> None:
+    """Give a learner the data of a checkpoint file (what plain `learner.save` writes).
+
+    `blob` is unpickled: the caller has verified it. Raises OSError, EOFError, zlib.error or
+    pickle.UnpicklingError when it is not a whole file.
+    """
+    _give(learner, pickle.loads(gzip.decompress(blob)))  # noqa: S301 - verified by the caller
+    learner.remove_unfinished()
+
+
+def replay(learner: Any, points: Iterable[tuple[Any, Any]]) -> Memo:
+    """Tell points in the order in which they were found; answer those that the learner refuses."""
+    memo: Memo = {}
+    for point, value in points:
+        try:
+            learner.tell(point, value)
+        except REFUSALS:
+            memo[point] = value
+    return memo
+
+
+def take_memo(learner: Any, memo: Memo) -> Memo:
+    """Let the learner ask for what it refused, and answer from the memo; answers what is left over.
+
+    For reading results of a learner that runs: IntegratorLearner refuses a point until the intervals before
+    it were split, which happens in `ask`. What was asked and has no value is asked again later.
+    """
+    left = dict(memo)
+    unknown = 0
+    while left and unknown < _UNKNOWN_ASKED:
+        try:
+            (point,), _ = learner.ask(1)
+        except REFUSALS:
+            break
+        if point in left:
+            learner.tell(point, left.pop(point))
+            unknown = 0
+        else:
+            unknown += 1
+    if memo:
+        learner._set_data(learner._get_data())  # puts asked points without a value back on its stack
+    return left
+
+
+def _give(learner: Any, data: Any) -> None:
+    own = vars(learner)
+    if "learners" in own and isinstance(data, list):  # BalancingLearner
+        for child, child_data in zip(own["learners"], data, strict=True):
+            _give(child, child_data)
+    elif "extra_data" in own and "learner" in own:  # DataSaver
+        inner, own["extra_data"] = data
+        _give(own["learner"], inner)
+    elif "_data_samples" in own:  # AverageLearner1D counts samples twice that it is told twice
+        learner._set_data(_new_samples(own["_data_samples"], data))
+    else:
+        learner._set_data(data)
+
+
+def _new_samples(
+    known: dict[Any, dict[int, Any]], data: dict[Any, dict[int, Any]]
+) -> dict[Any, dict[int, Any]]:
+    fresh = {
+        x: {seed: y for seed, y in samples.items() if seed not in known.get(x, ())}
+        for x, samples in data.items()
+    }
+    return {x: samples for x, samples in fresh.items() if samples}

@@ -1,0 +1,126 @@
+"""What a learner knows after checkpoint and journal is what it was told, for every class of adaptive."""
+
+import gzip
+
+import adaptive
+import cloudpickle
+import pytest
+
+from fabric_broker.replay import replay, set_data, take_memo
+
+
+def square(x):
+    return x**2
+
+
+def hard(x):
+    return abs(x - 1.234) ** 0.5
+
+
+def both(xy):
+    return xy[0] + 2 * xy[1]
+
+
+def noisy(seed):
+    return (seed * 7 % 13) / 13
+
+
+def noisy_line(seed_x):
+    seed, x = seed_x
+    return x + (seed * 7 % 13) / 130
+
+
+def as_dict(x):
+    return {"y": x**2, "extra": "é"}
+
+
+def pick(result):
+    return result["y"]
+
+
+MAKERS = {
+    "Learner1D": lambda: adaptive.Learner1D(square, (-1, 1)),
+    "Learner2D": lambda: adaptive.Learner2D(both, [(-1, 1), (-1, 1)]),
+    "LearnerND": lambda: adaptive.LearnerND(both, [(-1, 1), (-1, 1)]),
+    "AverageLearner": lambda: adaptive.AverageLearner(noisy, atol=0.001),
+    "AverageLearner1D": lambda: adaptive.AverageLearner1D(noisy_line, (-1, 1), min_samples=5, max_samples=20),
+    "SequenceLearner": lambda: adaptive.SequenceLearner(square, list(range(100))),
+    "BalancingLearner": lambda: adaptive.BalancingLearner(
+        [adaptive.Learner1D(square, (-1, 1)), adaptive.Learner1D(square, (-2, 2))]
+    ),
+    "DataSaver": lambda: adaptive.DataSaver(adaptive.Learner1D(as_dict, (-1, 1)), arg_picker=pick),
+    "IntegratorLearner": lambda: adaptive.IntegratorLearner(hard, (0, 3), tol=1e-10),
+}
+
+
+def run(learner, n):
+    told = []
+    for _ in range(n):
+        (point,), _ = learner.ask(1)
+        value = learner.function(point)
+        learner.tell(point, value)
+        told.append((point, value))
+    return told
+
+
+def file_of(learner):
+    return gzip.compress(cloudpickle.dumps(learner._get_data()))
+
+
+def data_of(learner):
+    if isinstance(learner, adaptive.AverageLearner1D):
+        return learner._data_samples, learner._number_samples
+    return dict(learner.data)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_checkpoint_and_journal_are_the_data(kind):
+    original = MAKERS[kind]()
+    run(original, 20)
+    blob = file_of(original)
+    later = run(original, 20)
+
+    restored = MAKERS[kind]()
+    set_data(restored, blob)
+    left = take_memo(restored, replay(restored, later))
+
+    assert not left
+    assert data_of(restored) == data_of(original)
+    assert restored.npoints == original.npoints
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_checkpoint_over_data_that_were_there_counts_nothing_twice(kind):
+    original = MAKERS[kind]()
+    run(original, 20)
+
+    set_data(original, file_of(original))
+
+    again = MAKERS[kind]()
+    set_data(again, file_of(original))
+    assert data_of(again) == data_of(original)
+    assert original.npoints == again.npoints
+
+
+def test_an_integrator_learner_takes_points_out_of_order_from_the_memo():
+    original = MAKERS["IntegratorLearner"]()
+    told = run(original, 60)
+
+    restored = MAKERS["IntegratorLearner"]()
+    memo = replay(restored, reversed(told))
+    assert memo, "all points in the first interval: the test tests nothing"
+
+    assert not take_memo(restored, memo)
+    assert restored.data == original.data
+
+
+def test_points_that_were_asked_but_have_no_value_are_asked_again():
+    original = MAKERS["IntegratorLearner"]()
+    told = run(original, 60)
+    missing = told.pop(40)
+
+    restored = MAKERS["IntegratorLearner"]()
+    take_memo(restored, replay(restored, told))
+
+    asked = [restored.ask(1)[0][0] for _ in range(100)]
+    assert missing[0] in asked
