@@ -6,7 +6,7 @@ import math
 import re
 from datetime import timedelta
 
-from fabric_broker.errors import UsageError
+from .errors import UsageError
 
 Duration = float | int | timedelta | str
 

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from fabric_broker.errors import HomeError
-from fabric_broker.signing import create_key, create_secret
+from .errors import HomeError
+from .signing import create_key, create_secret
 
 HOME_VARIABLE = "FABRIC_HOME"
 
@@ -122,8 +122,8 @@ class Home:
     def run_dir(self, setting: Path | None = None) -> Path:
         """Return the folder of the embedded server's socket and append-only file; it must be on a local disk.
 
-        `setting` is the configured one. Without it: `run` in the home, or, when the home lies on a network file
-        system, a folder of this home's own in /var/tmp of this host.
+        `setting` is the configured one. Without it: `run` in the home, or, when the home lies on a network
+        file system, a folder of this home's own in /var/tmp of this host.
         """
         if setting is not None:
             return setting
@@ -135,7 +135,7 @@ class Home:
         return Path(f"/var/tmp/fabric-{os.getuid()}-{digest}")  # noqa: S108  (whoever uses it checks its owner)
 
     def create(self) -> Home:
-        """Make whatever is missing of the folder (0700), its subfolders and keys; check that it can be written.
+        """Make what is missing of the folder (0700), its subfolders and keys; check that it can be written.
 
         Raises
         ------

@@ -1,8 +1,8 @@
 """Signatures over everything that will be unpickled, and the key files behind them.
 
 A signature says: someone with this key wrote these very bytes, for this fabric, as this kind of thing, for
-this learner, under this token, at this place in the sequence. So a batch cannot be replayed to another learner,
-nor a goal be passed off as a task. Verify first, then unpickle *the bytes that `verify` returned*.
+this learner, under this token, at this place in the sequence. So a batch cannot be replayed to another
+learner, nor a goal be passed off as a task. Verify first, then unpickle *the bytes that `verify` returned*.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import stat
 import struct
 from pathlib import Path
 
-from fabric_broker.errors import KeyFileError, SignatureError, UsageError
+from .errors import KeyFileError, SignatureError, UsageError
 
 MAGIC = b"FAB1"
 MAC_SIZE = 32  # bytes of HMAC-SHA256

@@ -10,7 +10,7 @@ import os
 import secrets
 from pathlib import Path, PurePosixPath
 
-from fabric_broker.errors import CorruptError, ExistsError, StoreError, UsageError
+from .errors import CorruptError, ExistsError, StoreError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
