@@ -1,0 +1,7 @@
+-- uses: move lease act
+-- Acts on learners named one by one.
+-- args: verb, learners [id, at most 500], priority (of prioritize). answers: how many changed. First write: freeing.
+begin_freeing()
+local changed = 0
+for _, id in ipairs(args.learners) do changed = changed + act_on(id, args.verb, given(args.priority)) end
+return changed
