@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import gzip
 import pickle
-from collections.abc import Iterable
-from typing import Any
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from .errors import BrokerError
 
 Memo = dict[Any, Any]
 """Points that the learner would not take (yet), with their values; asked before any evaluation."""
@@ -19,6 +22,30 @@ REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeErro
 
 _UNKNOWN_ASKED = 64
 """So many asked points in a row that the memo does not know end `take_memo`: more than were in flight."""
+
+
+FRAME: Final = struct.Struct("<IB")
+"""What a point begins with in a journal batch: length of its body, kind. The slot writes points in this form."""
+
+POINT: Final = 1
+"""The kind of a frame whose body is ``pickle.dumps((point, value))``."""
+
+
+def points(batch: bytes) -> Iterator[tuple[Any, Any]]:
+    """The (point, value) pairs of a journal batch, in order.
+
+    They are unpickled: the caller has verified the batch. Raises BrokerError when it is no sequence of points.
+    """
+    start = 0
+    while start < len(batch):
+        if len(batch) - start < FRAME.size:
+            raise BrokerError("a journal batch ends inside a point")
+        length, kind = FRAME.unpack_from(batch, start)
+        start += FRAME.size
+        if kind != POINT or start + length > len(batch):
+            raise BrokerError("a journal batch holds something else than whole points")
+        yield pickle.loads(batch[start : start + length])  # noqa: S301 - verified by the caller
+        start += length
 
 
 def set_data(learner: Any, blob: bytes) -> None:

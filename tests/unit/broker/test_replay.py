@@ -1,12 +1,14 @@
 """What a learner knows after checkpoint and journal is what it was told, for every class of adaptive."""
 
 import gzip
+import pickle
 
 import adaptive
 import cloudpickle
 import pytest
 
-from fabric_broker.replay import replay, set_data, take_memo
+from fabric_broker.errors import BrokerError
+from fabric_broker.replay import FRAME, POINT, points, replay, set_data, take_memo
 
 
 def square(x):
@@ -124,3 +126,24 @@ def test_points_that_were_asked_but_have_no_value_are_asked_again():
 
     asked = [restored.ask(1)[0][0] for _ in range(100)]
     assert missing[0] in asked
+
+
+def frame(pair):
+    body = pickle.dumps(pair, 5)
+    return FRAME.pack(len(body), POINT) + body
+
+
+def test_a_batch_gives_its_points_back_in_order():
+    pairs = [(0.5, 1.0), ((3, "ü"), None), ((0.1, 0.2), [1, 2])]
+
+    assert list(points(b"".join(map(frame, pairs)))) == pairs
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [frame((1, 2))[:-1], frame((1, 2)) + b"\x01", FRAME.pack(0, 9)],
+    ids=["torn point", "torn head", "not a point"],
+)
+def test_a_batch_of_anything_else_is_refused(batch):
+    with pytest.raises(BrokerError):
+        list(points(batch))
