@@ -7,8 +7,8 @@
 local name = key('job', args.job)
 local job = read_hash(name)
 if not job.pool then return cjson.encode({ outcome = 'GONE' }) end
-local spec = redis.call('HGET', key('pool', job.pool), 'spec')
-if not spec then return cjson.encode({ outcome = 'GONE' }) end
+local pool = redis.call('HMGET', key('pool', job.pool), 'spec', 'slots')
+if not pool[1] then return cjson.encode({ outcome = 'GONE' }) end
 if job.nonce ~= args.nonce then
   if job.state == 'ended' and not job.nonce then return cjson.encode({ outcome = 'FENCED' }) end
   if job.nonce and args.restart <= tonumber(job.restart) then return cjson.encode({ outcome = 'FENCED' }) end
@@ -20,9 +20,10 @@ if job.nonce and job.nonce ~= args.nonce then
   end
 end
 redis.call('HSET', name, 'nonce', args.nonce, 'restart', int(args.restart), 'node', args.node, 'pid', int(args.pid),
-  'state', 'running', 'started', int(NOW))
+  'state', 'running', 'started', int(NOW),
+  'slots', pool[2])
 if given(args.scheduler_id) then redis.call('HSET', name, 'scheduler_id', args.scheduler_id) end
 if given(args.walltime_end) then redis.call('HSET', name, 'walltime_end', int(args.walltime_end)) end
 redis.call('HDEL', name, 'request', 'granted', 'reason')
 redis.call('ZADD', key('jobs'), int(NOW), args.job)
-return cjson.encode({ outcome = 'OK', pool = job.pool, spec = spec })
+return cjson.encode({ outcome = 'OK', pool = job.pool, spec = pool[1] })
