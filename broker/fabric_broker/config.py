@@ -14,8 +14,6 @@ from typing import Any
 from .errors import UsageError
 from .home import Home
 
-_NO_POOLS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 _USER_INFO = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
 
 Parse = Callable[[object, Path], Any]
@@ -106,9 +104,9 @@ class Config:
         ),
     )
     pools: Mapping[str, Mapping[str, Any]] = field(
-        default=_NO_POOLS, metadata=_about("the pools to make, one table [pools.NAME] each", _tables)
+        default_factory=dict, metadata=_about("the pools to make, one table [pools.NAME] each", _tables)
     )
-    sources: Mapping[str, str] = field(default=_NOTHING, repr=False, compare=False)
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(cls, home: Home, env: Mapping[str, str]) -> Config:
