@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+from typing import Any
 
 import adaptive
 import cloudpickle
@@ -55,7 +56,7 @@ MAKERS = {
 }
 
 
-def run(learner, n):
+def run(learner: Any, n: int) -> Any:
     told = []
     for _ in range(n):
         (point,), _ = learner.ask(1)
@@ -65,11 +66,11 @@ def run(learner, n):
     return told
 
 
-def file_of(learner):
+def file_of(learner: Any) -> bytes:
     return gzip.compress(cloudpickle.dumps(learner._get_data()))
 
 
-def data_of(learner):
+def data_of(learner: Any) -> Any:
     if isinstance(learner, adaptive.AverageLearner1D):
         return learner._data_samples, learner._number_samples
     return dict(learner.data)
@@ -128,7 +129,7 @@ def test_points_that_were_asked_but_have_no_value_are_asked_again():
     assert missing[0] in asked
 
 
-def frame(pair):
+def frame(pair: Any) -> bytes:
     body = pickle.dumps(pair, 5)
     return FRAME.pack(len(body), POINT) + body
 
