@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from .config import Config
 from .errors import NotRedisError, SchemaError, UnreachableError, UsageError
@@ -28,7 +28,9 @@ __all__ = [
     "classify",
     "connect",
     "connect_async",
+    "embedded",
     "locate",
+    "read_address",
     "server_version",
 ]
 
@@ -68,8 +70,9 @@ class Server:
             else:
                 options.append((name, value))
         host = parts.netloc.rpartition("@")[2]
-        shown = parts._replace(netloc=f"{user}@{host}" if user else host, query=urlencode(options))
-        return cls(urlunsplit(shown), secret or password)
+        # Not urlunsplit: it takes unix:///path for unix:/path.
+        shown = f"{parts.scheme}://{user}{'@' if user else ''}{host}{parts.path}"
+        return cls(f"{shown}?{urlencode(options)}" if options else shown, secret or password)
 
 
 def locate(home: Home, config: Config, url: str | None = None) -> Server:
@@ -86,7 +89,7 @@ def locate(home: Home, config: Config, url: str | None = None) -> Server:
     UsageError
         The URL is none.
     """
-    server = Server.parse(url or config.url or _embedded(home))
+    server = Server.parse(url or config.url or _embedded_url(home))
     if server.password is not None:
         return server
     if config.password_file is not None:
@@ -96,19 +99,30 @@ def locate(home: Home, config: Config, url: str | None = None) -> Server:
     return server
 
 
-def _embedded(home: Home) -> str:
-    """The address in server.json. It is replaced as a whole, so it is never seen half-written."""
-    try:
-        url = json.loads(home.server_file.read_bytes())["url"]
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UnreachableError(
-            f"no Redis server is named and {home.path} has none; start one with `fabric up`"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnreachableError(
-            f"{home.server_file} does not tell where the server is; `fabric up` writes it anew"
-        ) from error
+def embedded(home: Home) -> Server:
+    """Return the home's embedded server, whatever else is configured; raises UnreachableError, KeyFileError."""
+    return Server.parse(_embedded_url(home), load_secret(home.password_file))
+
+
+def _embedded_url(home: Home) -> str:
+    url = read_address(home).get("url")
+    if not url:
+        raise UnreachableError(f"no Redis server is named, and {home.path} has none; `fabric up` starts one")
     return str(url)
+
+
+def read_address(home: Home) -> dict[str, object]:
+    """Return what server.json tells of the embedded server: url, name, schema, host, run_dir; nothing if there is none.
+
+    The file is replaced as a whole, so it is never seen half-written. Raises UnreachableError for one that is no use.
+    """
+    try:
+        record = json.loads(home.server_file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise UnreachableError(f"cannot tell from {home.server_file} where the server is: {error}") from error
+    return record if isinstance(record, dict) else {}
 
 
 def connect(server: Server, *, timeout: float = 5.0) -> Redis:

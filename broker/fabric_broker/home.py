@@ -122,16 +122,17 @@ class Home:
     def run_dir(self, setting: Path | None = None) -> Path:
         """Return the folder of the embedded server's socket and append-only file; it must be on a local disk.
 
-        `setting` is the configured one. Without it: `run` in the home, or, when the home lies on a network
-        file system, a folder of this home's own in /var/tmp of this host.
+        `setting` is the configured folder, in which each home has one of its own: two servers must not share
+        data. Without it: `run` in the home, or, when the home lies on a network file system, a folder of this
+        home's own in /var/tmp of this host.
         """
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
         if setting is not None:
-            return setting
+            return setting / f"fabric-{digest}"
         mounts = Path("/proc/self/mountinfo")
         text = mounts.read_text(errors="surrogateescape") if mounts.exists() else ""
         if file_system(self.path, text) not in _NETWORK_FILE_SYSTEMS:
             return self.path / "run"
-        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
         return Path(f"/var/tmp/fabric-{os.getuid()}-{digest}")  # noqa: S108  (whoever uses it checks its owner)
 
     def create(self) -> Home:

@@ -41,10 +41,6 @@ _CODES = {
     "READONLY": Trouble.READONLY,
     "MISCONF": Trouble.READONLY,
     "NOREPLICAS": Trouble.READONLY,
-    "MASTERDOWN": Trouble.LOADING,
-    "CLUSTERDOWN": Trouble.LOADING,
-    "TRYAGAIN": Trouble.LOADING,
-    "LOADING": Trouble.LOADING,
     "BUSY": Trouble.LOADING,
     "UNKILLABLE": Trouble.LOADING,
     "NOPERM": Trouble.FORBIDDEN,
@@ -52,8 +48,11 @@ _CODES = {
     "WRONGPASS": Trouble.WRONG_PASSWORD,
     "NOSCRIPT": Trouble.SCRIPT_MISSING,
 }
-# Redis ≥ 7 tells a script that lacks rights so, without a code of its own.
-_NO_RIGHTS = "executing the script can't"
+# These two come without a code.
+_TEXTS = {
+    "executing the script can't": Trouble.FORBIDDEN,
+    "Script killed by user": Trouble.LOADING,
+}
 
 
 def classify(error: BaseException) -> Trouble:
@@ -68,6 +67,7 @@ def classify(error: BaseException) -> Trouble:
         (redis.NoScriptError, Trouble.SCRIPT_MISSING),
         (redis.OutOfMemoryError, Trouble.OOM),
         (redis.ReadOnlyError, Trouble.READONLY),
+        ((redis.ClusterDownError, redis.TryAgainError), Trouble.LOADING),  # a replica without its master, too
         ((redis.InvalidResponse, NotRedisError), Trouble.NOT_REDIS),
         ((redis.TimeoutError, asyncio.TimeoutError, TimeoutError), Trouble.TIMEOUT),
         ((redis.ConnectionError, UnreachableError, OSError, EOFError), Trouble.UNREACHABLE),
@@ -79,8 +79,9 @@ def classify(error: BaseException) -> Trouble:
 
 
 def _read(text: str) -> Trouble:
-    if _NO_RIGHTS in text:
-        return Trouble.FORBIDDEN
+    for part, trouble in _TEXTS.items():
+        if part in text:
+            return trouble
     for code in _CODE.findall(text):
         if code in _CODES:
             return _CODES[code]
