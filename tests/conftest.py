@@ -1,4 +1,8 @@
-"""What every test shares: the marker `needs`, for tests that need a component a machine may lack.
+"""What every test shares: Redis servers, homes, and the marker `needs` for what a machine may lack.
+
+Fixtures: `redis` (a client of this process' server, emptied before the test), `redis_process` (that server),
+`private_redis` (a server of the test's own, to kill, freeze, restart or configure), `home` (a home with keys),
+`embedded` (makes `EmbeddedServer`s; what they started is gone after the test).
 
 `FABRIC_TEST_REQUIRE=redis7,…` (or `all`) turns the skip into a failure: CI installs the components and must not
 pass without them.
@@ -8,10 +12,20 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from redis import Redis
+from tests.redis_process import RedisProcess
+
+from fabric_broker.config import Config
+from fabric_broker.home import Home
+from fabric_broker.lock import ProcessId
+from fabric_broker.server import EmbeddedServer
 
 
 def _redis7() -> str | None:
@@ -42,3 +56,81 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if name in required or "all" in required:
             pytest.fail(f"FABRIC_TEST_REQUIRE names {name}: {lack}", pytrace=False)
         pytest.skip(f"needs {name}: {lack}")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the tests from the home and the settings of whoever runs them."""
+    for name in os.environ:
+        if name.startswith("FABRIC_") and not name.startswith("FABRIC_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="session")
+def redis_process() -> Iterator[RedisProcess]:
+    """The server of this test process: for tests that neither kill nor configure it."""
+    process = RedisProcess()
+    try:
+        process.start()
+        yield process
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def redis(redis_process: RedisProcess) -> Iterator[Redis]:
+    """A client of an empty Redis."""
+    with redis_process.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def private_redis() -> Iterator[RedisProcess]:
+    """A server of the test's own."""
+    process = RedisProcess()
+    try:
+        process.start()
+        yield process
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    """A home with keys, its path short enough for a socket."""
+    folder = Path(tempfile.mkdtemp(prefix="fabric-home-"))
+    try:
+        yield Home(folder / "h").create()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def embedded(home: Home) -> Iterator[Callable[..., EmbeddedServer]]:
+    """Make an EmbeddedServer: `embedded()` for `home`, `embedded(other_home)`, settings by name."""
+    homes: set[Home] = set()
+
+    def make(of: Home = home, **settings: object) -> EmbeddedServer:
+        homes.add(of)
+        return EmbeddedServer(of, Config(**settings))  # type: ignore[arg-type]
+
+    yield make
+    for each in homes:
+        _kill_servers_of(each)
+
+
+def _kill_servers_of(home: Home) -> None:
+    """Kill every redis-server that carries this home in its environment, known to a lock or not."""
+    mark = f"FABRIC_HOME={home.path}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_server = b"redis-server" in (folder / "cmdline").read_bytes()
+            is_ours = mark in (folder / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended, or is another user's
+            continue
+        process = ProcessId.of(int(folder.name)) if is_server and is_ours else None
+        if process is not None:
+            process.send(signal.SIGKILL)
+            assert process.wait(20)
