@@ -1,14 +1,14 @@
 -- uses: move lease judge
 -- Leases the first learners of the job's queue to free slots; looks and reaps on the way.
 -- args: job, nonce, request (only the same id repeats an answer: a lost reply), slots [int], ttl (ms)
--- answers: JSON {outcome, leases [{learner, slot, fields…}], reaped, promoted}; FENCED: another copy is this job;
+-- answers: JSON {outcome, leases [{learner, slot, fields…}]}; FENCED: another copy is this job;
 -- GONE: Redis does not know the claim. First write: freeing, so that a full fabric can be worked off.
 local name = key('job', args.job)
 local job = read_hash(name)
 if not job.nonce then return '{"outcome":"GONE"}' end
 if job.nonce ~= args.nonce or job.state == 'ended' then return '{"outcome":"FENCED"}' end
 
-local function answer(granted, reaped, promoted)
+local function answer(granted)
   local leases = {}
   for _, item in ipairs(granted) do
     local fields = read_learner(item.learner)
@@ -19,14 +19,13 @@ local function answer(granted, reaped, promoted)
       leases[#leases + 1] = fields
     end
   end
-  return '{"outcome":"OK","leases":' .. list(leases) .. ',"reaped":' .. list(reaped) .. ',"promoted":'
-    .. int(promoted) .. '}'
+  return '{"outcome":"OK","leases":' .. list(leases) .. '}'
 end
 
-if job.request == args.request then return answer(cjson.decode(job.granted), {}, 0) end
+if job.request == args.request then return answer(cjson.decode(job.granted)) end
 begin_freeing()
-local reaped = reap()
-local promoted = promote()
+reap()
+promote()
 local granted = {}
 local queue = redis.call('ZRANGE', key('queue', job.pool), 0, #args.slots - 1)
 for i, id in ipairs(queue) do
@@ -39,4 +38,4 @@ if #granted > 0 then
   redis.call('HSET', name, 'request', args.request, 'granted', cjson.encode(granted), 'acquired', '1')
 end
 redis.call('ZADD', key('jobs'), int(NOW), args.job)
-return answer(granted, reaped, promoted)
+return answer(granted)

@@ -3,7 +3,7 @@
 -- that Redis forgot (its last second was lost and nobody held the learner since) is restored.
 -- args: job, nonce, ttl (ms), holds [[learner, token, slot, echoed command number]]
 -- answers: JSON {outcome, now, commands {learner: "<n>:<verb>"}, known {learner: [seq, checkpoint number]}, fenced
--- [learner], restored [learner], reaped [learner]}; FENCED: another copy is this job; GONE: the claim is unknown.
+-- [learner], restored [learner]}; FENCED: another copy is this job; GONE: the claim is unknown.
 -- First write: freeing (ZADD of leases would be refused when memory is full).
 local job = redis.call('HMGET', key('job', args.job), 'nonce', 'state')
 if not job[1] then return '{"outcome":"GONE"}' end
@@ -29,8 +29,7 @@ for _, hold in ipairs(args.holds) do
     end
   end
 end
-local reaped = reap()
+reap()
 redis.call('ZADD', key('jobs'), int(NOW), args.job)
 local answer = cjson.encode({ outcome = 'OK', now = NOW, commands = commands, known = known })
-return string.sub(answer, 1, -2) .. ',"fenced":' .. list(fenced) .. ',"restored":' .. list(restored)
-  .. ',"reaped":' .. list(reaped) .. '}'
+return string.sub(answer, 1, -2) .. ',"fenced":' .. list(fenced) .. ',"restored":' .. list(restored) .. '}'
