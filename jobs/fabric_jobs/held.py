@@ -71,6 +71,10 @@ class Held:
         """Number of the last command that was taken."""
         self.loss: float | None = None
         """As the slot told it last."""
+        self.store = ""
+        """Where its checkpoints lie."""
+        self.committed_at = 0.0
+        """When Redis last took a checkpoint, by the caller's clock."""
         self.ending: Ending | None = None
         self.fenced = False
         """Somebody else holds the learner: nothing is sent any more."""
@@ -178,11 +182,11 @@ class Held:
 
     def ended(self, outcome: Outcome) -> None:
         """The end was answered."""
-        if outcome is Outcome.GAP:
-            # Redis has points that the last checkpoint does not cover, so the learner is not done with it.
-            self.ending = Released("release")
-        else:
+        if outcome is not Outcome.GAP:
             self.over = True
+        elif not self._to_commit and self.acked >= self.last:
+            # Redis has points that the last checkpoint does not cover: the learner is not done with it.
+            self.ending = Released("release")
 
     def fence(self) -> None:
         """Somebody else holds the learner: drop everything, write nothing any more."""

@@ -28,6 +28,10 @@ def points(first: int, count: int) -> Points:
     return Points(count, b"".join(channel.encode(Up.POINT, b"%06d" % (first + i)) for i in range(count)))
 
 
+def bodies(frames: bytes) -> list[bytes]:
+    return [frame.body for frame in channel.Decoder().feed(frames)]
+
+
 def saved(n: int, upto: int) -> Saved:
     return Saved(Pointer(TOKEN, n, upto, 100, "mac"), upto, None)
 
@@ -62,7 +66,7 @@ class Learner:
             return Journaled(Outcome.GAP, self.seq, self.n, None)
         if self.full:
             return None
-        self.journal += [int(body) for body in channel.split_points(batch.frames)]
+        self.journal += [int(body) for body in bodies(batch.frames)]
         self.seq = batch.last
         return Journaled(Outcome.OK, self.seq, self.n, None)
 

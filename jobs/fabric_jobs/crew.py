@@ -1,0 +1,368 @@
+"""The slots of a job and the leases they work on: what happens to whom when a slot speaks, dies or must stop.
+
+Pure: what slots say and what Redis answered comes in, orders to slot processes come out. No clock of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fabric_broker.calls import Committed
+from fabric_broker.records import Command, Lease, Outcome, Pointer
+from fabric_broker.store import checkpoint_path
+
+from . import channel
+from .channel import Down, Frame, Up
+from .held import Done, Held, Raised, Released, Saved
+from .points import Points
+
+FENCED_PATIENCE: Final = 10.0
+"""Seconds a slot may go on with an evaluation for a learner that somebody else holds; then it is killed."""
+EXIT_PATIENCE: Final = 10.0
+"""Seconds a slot process may take to exit between leases; then it is killed."""
+SETTLED: Final = 2.0
+"""Seconds after which Redis has its writes on disk: a file is removed only when no crash revives its pointer."""
+_REST: Final = (0.1, 2.0)
+"""Seconds a slot rests after it died without a new point: the first time, and at most (it doubles)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Start slot process ``serial``; it serves one run."""
+
+    serial: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Write a frame to a slot process."""
+
+    serial: int
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Kill a slot process."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove a checkpoint file that nobody needs any more, but not before ``due``."""
+
+    store: str
+    path: str
+    """relative to the store"""
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A line for the log."""
+
+    text: str
+    learner: str | None = None
+
+
+Order = Fork | Tell | Kill | Remove | Say
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a slot process ended: by a signal (its name) or with an exit code; and the last lines it printed."""
+
+    signal: str | None
+    code: int | None
+    log: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return f"was killed by {self.signal}" if self.signal else f"exited with code {self.code}"
+
+
+@dataclass(slots=True)
+class _Stop:
+    cause: str
+    kill_at: float | None
+    killed: bool = False
+
+
+@dataclass(slots=True)
+class _Seat:
+    """A slot: its process, if it has one, and the lease it works on."""
+
+    slot: int
+    serial: int | None = None
+    run: str | None = None
+    held: Held | None = None
+    working: bool = False
+    """The process was given the lease; before that only Redis knows."""
+    stop: _Stop | None = None
+    save_asked: bool = False
+    deaths: int = 0
+    """Deaths in a row without a new point."""
+    rest_until: float = 0.0
+
+
+@dataclass(slots=True)
+class Crew:
+    """All slots of a job.
+
+    Parameters
+    ----------
+    slots
+        How many.
+    node
+        Where they run; part of what is told of a death.
+    """
+
+    slots: int
+    node: str
+    orders: list[Order] = field(default_factory=list)
+    helds: list[Held] = field(default_factory=list)
+    """Every lease that Redis has not heard the end of, also those whose slot is done with them."""
+    drain_until: float | None = None
+    """When the job drains: when slots that have not stopped are killed."""
+    _seats: list[_Seat] = field(default_factory=list)
+    _leaving: dict[int, float | None] = field(default_factory=dict)  # serial -> when to kill; None: it was
+    _serial: int = 0
+
+    def __post_init__(self) -> None:
+        self._seats = [_Seat(slot) for slot in range(self.slots)]
+
+    # -- leases ------------------------------------------------------------------------------------------------------
+
+    def free(self, now: float) -> list[int]:
+        """Slots that could take a lease."""
+        if self.drain_until is not None:
+            return []
+        return [seat.slot for seat in self._seats if seat.held is None and seat.rest_until <= now]
+
+    def next_rested(self, now: float) -> float | None:
+        """When the next resting slot has rested."""
+        resting = [seat.rest_until for seat in self._seats if seat.held is None and seat.rest_until > now]
+        return min(resting, default=None)
+
+    def reserve(self, lease: Lease, now: float) -> Held:
+        """A lease was granted; its slot gets it as soon as its data are here (`start`)."""
+        held = Held(lease)
+        held.committed_at = now
+        seat = self._seats[lease.slot]
+        seat.held, seat.working, seat.stop, seat.rest_until = held, False, None, 0.0
+        self.helds.append(held)
+        if self.drain_until is not None:
+            self.stop(held, "drain", now)
+        return held
+
+    def start(self, held: Held, frame: bytes, now: float) -> None:
+        """Give a reserved lease to its slot, in a process that serves its run; ``frame`` is the LEASE."""
+        seat = self._seats[held.lease.slot]
+        if seat.held is not held or held.ending is not None or held.fenced:
+            return
+        if seat.serial is not None and seat.run != held.lease.run:
+            self._dismiss(seat, now + EXIT_PATIENCE)
+        if seat.serial is None:
+            self._serial += 1
+            seat.serial, seat.run = self._serial, held.lease.run
+            self.orders.append(Fork(seat.serial, seat.slot))
+        seat.working = True
+        self.orders.append(Tell(seat.serial, frame))
+
+    def give_back(self, held: Held, problem: dict[str, Any]) -> None:
+        """A reserved lease cannot start."""
+        held.end(Released("died", problem))
+        self._free(self._seats[held.lease.slot])
+
+    def forget_ended(self) -> None:
+        """Drop the leases that Redis knows to be over or that are not ours, unless a slot still works on one."""
+        working = [seat.held for seat in self._seats if seat.held is not None]
+        self.helds = [held for held in self.helds if held in working or not (held.over or held.fenced)]
+
+    # -- what slots say ----------------------------------------------------------------------------------------------
+
+    def may_read(self, serial: int) -> bool:
+        """Whether to read from a process; if not, its pipe fills up and evaluation pauses."""
+        seat = self._seat_of(serial)
+        return seat is None or seat.held is None or not seat.held.is_full
+
+    def heard(self, serial: int, item: Points | Frame) -> None:
+        """A slot process said something."""
+        seat = self._seat_of(serial)
+        if seat is None or seat.held is None or not seat.working:
+            if isinstance(item, Frame) and item.kind == Up.WARNING:
+                self.orders.append(Say(item.json()["text"]))
+            return
+        if isinstance(item, Points):
+            seat.held.add(item)
+            seat.deaths = 0
+        else:
+            self._heard_frame(seat, seat.held, Up(item.kind), item.json())
+
+    def _heard_frame(self, seat: _Seat, held: Held, kind: Up, record: dict[str, Any]) -> None:
+        if kind is Up.STATUS:
+            held.loss = record["loss"]
+        elif kind is Up.SAVED:
+            pointer = Pointer(*(record[name] for name in ("token", "n", "upto", "size", "mac")))
+            held.save(Saved(pointer, record["npoints"], record["loss"]))
+            seat.save_asked = False
+        elif kind is Up.DONE:
+            held.end(Done(record["npoints"], record["loss"]))
+            self._free(seat)
+        elif kind is Up.RAISED:
+            held.end(Raised(_problem(record)))
+            self._free(seat)
+        elif kind is Up.STOPPED:
+            problem = record.get("error")
+            held.end(Released("died", problem) if problem else Released("release"))
+            self._free(seat)
+        elif kind is Up.WARNING:
+            self.orders.append(Say(record["text"], held.lease.learner))
+
+    def died(self, serial: int, death: Death, now: float) -> None:
+        """A slot process ended; all it had said was heard before."""
+        if self._leaving.pop(serial, None) is not None:
+            return
+        seat = self._seat_of(serial)
+        if seat is None:
+            return
+        held, stop = seat.held, seat.stop
+        seat.serial = seat.run = None
+        self._free(seat)
+        if held is None:
+            self.orders.append(Say(f"slot {seat.slot} {death} between leases"))
+            return
+        self.orders.append(Say(f"slot {seat.slot} {death}", held.lease.learner))
+        if stop is not None and stop.killed:
+            held.end(Released("release"))
+            return
+        if held.last == held.lease.seq:
+            first, most = _REST
+            seat.rest_until = now + min(most, first * 2**seat.deaths)
+            seat.deaths += 1
+        held.end(Released("died", self._obituary(seat.slot, death)))
+
+    def _obituary(self, slot: int, death: Death) -> dict[str, Any]:
+        return {
+            "type": "SlotDied",
+            "text": f"slot {slot} {death}",
+            "signal": death.signal,
+            "node": self.node,
+            "log": list(death.log),
+        }
+
+    # -- stopping ----------------------------------------------------------------------------------------------------
+
+    def stop(self, held: Held, cause: str, now: float, *, patience: float | None = None) -> None:
+        """End a lease early; its slot saves unless the learner is not ours any more.
+
+        ``patience``: seconds after which the slot is killed (None: it may finish what it evaluates).
+        """
+        seat = self._seats[held.lease.slot]
+        if seat.held is not held:
+            return
+        if not seat.working:
+            held.end(Released("release"))
+            self._free(seat)
+            return
+        kill_at = None if patience is None else now + patience
+        if self.drain_until is not None:
+            kill_at = self.drain_until if kill_at is None else min(kill_at, self.drain_until)
+        if seat.stop is not None and cause not in ("fenced", "drain"):
+            return
+        seat.stop = _Stop(cause, kill_at)
+        record = {"cause": cause, "save": cause != "fenced"}
+        self._tell(seat, channel.encode_json(Down.STOP, record))
+
+    def save(self, held: Held) -> None:
+        """Have the slot save now: Redis lost points that only the learner itself still has."""
+        seat = self._seats[held.lease.slot]
+        if seat.held is held and seat.working and seat.stop is None and not seat.save_asked:
+            seat.save_asked = True
+            self._tell(seat, channel.encode(Down.SAVE))
+
+    def fence(self, held: Held, now: float) -> None:
+        """The learner is somebody else's: write nothing for it any more, and stop its slot."""
+        held.fence()
+        seat = self._seats[held.lease.slot]
+        if seat.held is held and (seat.stop is None or seat.stop.cause != "fenced"):
+            self.orders.append(Say("is held by somebody else now; this job drops it", held.lease.learner))
+            self.stop(held, "fenced", now, patience=FENCED_PATIENCE)
+
+    def command(self, held: Held, command: Command | None, now: float, *, patience: float) -> None:
+        """Take a numbered command, once."""
+        if command is None or command.number <= held.echoed or held.fenced:
+            return
+        held.echoed = command.number
+        self.stop(held, command.verb, now, patience=patience if command.verb == "cancel" else None)
+
+    def drain(self, now: float, until: float) -> None:
+        """Lease nothing more; slots save and stop, those that have not by ``until`` are killed."""
+        self.drain_until = until
+        for seat in self._seats:
+            if seat.held is not None:
+                self.stop(seat.held, "drain", now)
+            elif seat.serial is not None:
+                self._dismiss(seat, until)
+
+    def tick(self, now: float) -> float | None:
+        """Kill what was given time enough; answers when to look again."""
+        due: list[float] = []
+        for seat in self._seats:
+            stop = seat.stop
+            if stop is None or stop.kill_at is None or stop.killed or seat.serial is None:
+                continue
+            if stop.kill_at <= now:
+                stop.killed = True
+                self.orders.append(Kill(seat.serial))
+            else:
+                due.append(stop.kill_at)
+        for serial, at in self._leaving.items():
+            if at is not None and at <= now:
+                self.orders.append(Kill(serial))
+                self._leaving[serial] = None
+            elif at is not None:
+                due.append(at)
+        return min(due, default=None)
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def committed(self, held: Held, saved: Saved, answer: Committed, now: float) -> None:
+        """The commit of a checkpoint was answered; the file it makes superfluous may go."""
+        before = held.committed_at
+        held.committed(saved, answer)
+        if answer.outcome is Outcome.OK:
+            held.committed_at = now
+        if answer.removable is not None:
+            token, n = answer.removable
+            path = checkpoint_path(held.lease.run, held.lease.learner, token, n)
+            self.orders.append(Remove(held.store, path, before + SETTLED))
+
+    # -- seats -------------------------------------------------------------------------------------------------------
+
+    def _seat_of(self, serial: int) -> _Seat | None:
+        return next((seat for seat in self._seats if seat.serial == serial), None)
+
+    def _free(self, seat: _Seat) -> None:
+        seat.held, seat.working, seat.stop, seat.save_asked = None, False, None, False
+        if self.drain_until is not None and seat.serial is not None:
+            self._dismiss(seat, self.drain_until)
+
+    def _dismiss(self, seat: _Seat, kill_at: float) -> None:
+        """Let a slot's process exit; what it says from now on is not heard."""
+        if seat.serial is not None:
+            self._tell(seat, channel.encode(Down.EXIT))
+            self._leaving[seat.serial] = kill_at
+        seat.serial = seat.run = None
+
+    def _tell(self, seat: _Seat, frame: bytes) -> None:
+        if seat.serial is not None:
+            self.orders.append(Tell(seat.serial, frame))
+
+
+def _problem(raised: dict[str, Any]) -> dict[str, Any]:
+    """What RAISED says of the error itself."""
+    return {name: value for name, value in raised.items() if name not in ("npoints", "loss")}
