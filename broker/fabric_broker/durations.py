@@ -10,7 +10,7 @@ from .errors import UsageError
 
 Duration = float | int | timedelta | str
 
-_H_MM_SS = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)")
+_H_MM_SS = re.compile(r"([0-9]{1,9}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]+)?)")
 _FORMS = 'seconds (a number), a timedelta or "H:MM:SS"'
 
 
@@ -35,10 +35,17 @@ def seconds(value: Duration) -> float:
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"{value!r} is not a duration: write {_FORMS}")
     else:
-        result = float(value)
+        result = _as_float(value)
     if not math.isfinite(result) or result < 0:
-        raise UsageError(f"{value!r} is not a duration: it must be finite and not negative")
+        raise UsageError(f"{value!r:.40} is not a duration: it must be finite and not negative")
     return result
+
+
+def _as_float(value: float | int) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int of hundreds of digits
+        return math.inf
 
 
 def text(duration: float) -> str:
