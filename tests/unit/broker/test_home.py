@@ -1,11 +1,9 @@
 """The home: how it is found, what it holds, where its server's data go, and what cannot be a home."""
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.mounting import READ_ONLY, run_python_on
 
 from fabric_broker.errors import HomeError, KeyFileError
 from fabric_broker.home import Home, file_system
@@ -71,29 +69,9 @@ def test_a_home_on_a_read_only_file_system_is_a_home_error_even_when_it_is_compl
         "try: Home(sys.argv[1]).create()\n"
         "except HomeError as error: print(error)"
     )
-    result = in_a_mount_namespace(
-        f'mount --bind -o ro "$1" "$1" && "{sys.executable}" -c "$2" "$1"', home.path, program
-    )
-    assert "Read-only file system" in result
-    assert "--home" in result
-
-
-def in_a_mount_namespace(script: str, *arguments: object) -> str:
-    """Run a shell script that may mount; what it mounts goes with it."""
-    unshare = shutil.which("unshare")
-    allowed = (
-        unshare and subprocess.run([unshare, "-rm", "true"], capture_output=True, timeout=20).returncode == 0
-    )
-    if not allowed:
-        pytest.skip("this machine lets nobody mount, not even in a namespace of their own")
-    told = subprocess.run(
-        [str(unshare), "-rm", "sh", "-c", script, "sh", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    told = run_python_on(home.path, READ_ONLY, program)
+    assert "Read-only file system" in told
+    assert "--home" in told
 
 
 @pytest.mark.parametrize(
