@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -193,12 +194,13 @@ def check(client: Redis) -> None:
     from redis.exceptions import NoPermissionError, RedisError
 
     where = address(client)
+    version = _OLDEST
     try:
         if not client.ping():
             raise NotRedisError(f"what answers at {where} is not a Redis server")
-        version = server_version(client)
-    except NoPermissionError:
-        return  # an ACL hides INFO; the server answered, which is what was asked
+        # An ACL may hide INFO; then the version has to be believed.
+        with suppress(NoPermissionError):
+            version = server_version(client)
     except (RedisError, OSError) as error:
         raise as_fabric_error(error, where) or error from error
     if version < _OLDEST:

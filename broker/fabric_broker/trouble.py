@@ -6,7 +6,6 @@ caller keeps what it has and tries again; it never takes such a trouble for "no 
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import re
 
@@ -69,7 +68,7 @@ def classify(error: BaseException) -> Trouble:
         (redis.ReadOnlyError, Trouble.READONLY),
         ((redis.ClusterDownError, redis.TryAgainError), Trouble.LOADING),  # a replica without its master, too
         ((redis.InvalidResponse, NotRedisError), Trouble.NOT_REDIS),
-        ((redis.TimeoutError, asyncio.TimeoutError, TimeoutError), Trouble.TIMEOUT),
+        ((redis.TimeoutError, TimeoutError), Trouble.TIMEOUT),
         ((redis.ConnectionError, UnreachableError, OSError, EOFError), Trouble.UNREACHABLE),
     ]
     for types, trouble in kinds:
