@@ -1,0 +1,114 @@
+"""What a scheduler must be able to do for the submitter, and how one is found by its name.
+
+An adapter is thin: it submits, lists and cancels, and keeps nothing that a restart would miss. Others' adapters are
+found by an entry point in the group `adaptive_fabric.schedulers` whose name is the kind of their pools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Final, Literal, Protocol, cast
+
+from fabric_broker.errors import SchedulerError, UsageError
+from fabric_broker.home import Home
+from fabric_broker.survey import Wish
+from fabric_submitter.specs import Spec
+
+GROUP: Final = "adaptive_fabric.schedulers"
+OURS: Final[Mapping[str, str]] = {"local": "fabric_submitter.adapters.local:LocalScheduler"}
+
+
+class RefusedError(SchedulerError):
+    """The scheduler will not have this job, now or later; the message holds its own words."""
+
+
+class BusyError(SchedulerError):
+    """The scheduler would have it later: a limit of the site or of the machine is reached."""
+
+
+class AnswerLostError(SchedulerError):
+    """Nobody knows whether the scheduler took it; look its name up before trying again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One submit: an intent with its jobs; its id is in the name that the scheduler shows."""
+
+    intent: str
+    pool: str
+    spec: Spec
+    jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A job that the scheduler has."""
+
+    scheduler_id: str
+    state: Literal["pending", "running", "ending"]
+    reason: str = ""
+    """why it is pending, in the scheduler's words"""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the scheduler says it has, by job id."""
+
+    began: float
+    """when the question was asked, seconds on this process's monotonic clock"""
+    good: bool
+    """False: it did not answer properly, which says nothing about any job"""
+    jobs: Mapping[str, Seen] = field(default_factory=dict)
+    proof: bool = False
+    """a job that is not listed is dead for certain; else its absence must be seen several times"""
+    host: str = ""
+    """jobs submitted from elsewhere cannot be seen from here; "": all can"""
+    number: int = 0
+    """counts the listings of one poller"""
+
+
+class Scheduler(Protocol):
+    """A scheduler, as the submitter and its tasks use it. Each process has an object of its own."""
+
+    poll_interval: float
+    """Seconds between two listings."""
+    answer_within: float
+    """Seconds after which a submit that did not answer is looked up."""
+    host: str
+    """Where its jobs can be seen from, see `Listing.host`."""
+
+    def submit(self, request: Request) -> Mapping[str, str]:
+        """Submit; answers the scheduler's id of each job.
+
+        Raises
+        ------
+        RefusedError, BusyError, AnswerLostError
+            It did not take it, or perhaps did.
+        """
+
+    def list(self) -> Listing:
+        """Ask once for all of this fabric's jobs; no failure raises, it makes the listing not good."""
+
+    def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
+        """Make jobs go, each given as (job id, scheduler id or "", how); one that is gone is no error.
+
+        "drain" lets a running job checkpoint and release its learners; "cancel" need not.
+
+        Raises
+        ------
+        SchedulerError
+            It did not do so; it will be asked again.
+        """
+
+
+def find(kind: str) -> Callable[[Home], Scheduler]:
+    """Return what makes the scheduler object of a kind of pool for a home; UsageError if there is none."""
+    if kind in OURS:
+        module, _, name = OURS[kind].partition(":")
+        return cast(Callable[[Home], Scheduler], getattr(import_module(module), name))
+    for entry in entry_points(group=GROUP, name=kind):
+        return cast(Callable[[Home], Scheduler], entry.load())
+    raise UsageError(f"there is no scheduler {kind!r}; those of other packages register in the group {GROUP}")
