@@ -18,7 +18,7 @@ local function grant(id, learner, event, job, nonce, slot, ttl, token)
   redis.call('SADD', key('holds', job), id)
   redis.call('HSETNX', key('run', learner.run), 'started', int(NOW))
   redis.call('HSETNX', key('meta'), 'grace:' .. int(ttl), '0')
-  move(id, learner, event, 'leased', NOW + ttl, { job = job })
+  move(id, learner, event, 'leased', NOW + ttl, { 'job', job })
   learner.token, learner.holder = int(token), holder(job, nonce, slot)
   show(id)
 end
@@ -66,7 +66,7 @@ local function end_lease(id, learner, event, problem)
     int(tonumber(learner.leased_ms or 0) + math.max(0, NOW - tonumber(learner.lease_start))))
   redis.call('HDEL', name, 'holder', 'ttl', 'lease_start', 'lease_seq', 'command')
   if to == 'paused' then redis.call('HSET', name, 'resume_to', 'queued') end
-  move(id, learner, by, to, score, { job = job, cause = event })
+  move(id, learner, by, to, score, { 'job', job, 'cause', event })
   show(id)
   return to
 end

@@ -20,10 +20,7 @@ end
 local function tell_event(id, run, event, from, to, extra)
   local fields = { 'MAXLEN', '~', '20000', '*', 'learner', id, 'run', run, 'event', event, 'from', from, 'to', to,
     'at', int(NOW) }
-  for name, value in pairs(extra or {}) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
-  end
+  for _, item in ipairs(extra or {}) do fields[#fields + 1] = item end
   redis.call('XADD', key('events'), unpack(fields))
 end
 
@@ -60,6 +57,7 @@ local function may_move(from, event, to)
 end
 
 -- learner: its fields as read_learner gave them (state, pool and run are used). score: of the new state set.
+-- extra: further fields of the event, names and values in turn.
 local function move(id, learner, event, to, score, extra)
   local from = learner.state or ''
   if not may_move(from, event, to) then

@@ -19,6 +19,6 @@ redis.call('HSET', name, 'barren', '0', 'leased_ms',
   int(tonumber(learner.leased_ms or 0) + math.max(0, NOW - tonumber(learner.lease_start))))
 -- The holder stays: it tells a repeated complete from a stranger's.
 redis.call('HDEL', name, 'ttl', 'lease_start', 'lease_seq', 'command')
-move(args.learner, learner, 'complete', 'done', NOW, { job = args.job })
+move(args.learner, learner, 'complete', 'done', NOW, { 'job', args.job })
 show(args.learner)
 return 'OK'
