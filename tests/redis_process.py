@@ -27,7 +27,7 @@ class RedisProcess:
 
     def __init__(self, *options: str, program: Program | None = None) -> None:
         self.program = program or find_program()
-        self.options = options
+        self.options: tuple[str, ...] = options
         # Not pytest's tmp_path: with the test's name in it, it gets too long for a socket.
         self.folder = Path(tempfile.mkdtemp(prefix="fabric-redis-"))
         self.socket = self.folder / "s"
@@ -54,7 +54,10 @@ class RedisProcess:
         return connect(Server(self.url), timeout=timeout)
 
     def start(self) -> None:
-        """Start it (again, with the data it had, on the port it had) and wait until it answers."""
+        """Start it (again, with the data it had, on the port it had) and wait until it answers.
+
+        In the main thread: the kernel ends it together with the thread that started it.
+        """
         assert self.process is None, "it is running"
         for _ in range(5):
             self.port = self.port or _free_port()
