@@ -45,6 +45,8 @@ class Server:
 
     url: str
     password: str | None = field(default=None, repr=False)
+    guarded: bool = False
+    """Whether a server that asks for no password is refused: it cannot be the one that was meant."""
 
     def __str__(self) -> str:
         return self.url
@@ -79,7 +81,8 @@ class Server:
 def locate(home: Home, config: Config, url: str | None = None) -> Server:
     """Return the server to use: `url`, else the configured one, else the home's embedded server.
 
-    The password is that in the URL, else that in the configured password file, else the home's.
+    The password is that in the URL, else that in the configured password file, else the home's; the embedded server
+    has the home's.
 
     Raises
     ------
@@ -90,7 +93,10 @@ def locate(home: Home, config: Config, url: str | None = None) -> Server:
     UsageError
         The URL is none.
     """
-    server = Server.parse(url or config.url or _embedded_url(home))
+    named = url or config.url
+    if not named:
+        return embedded(home)
+    server = Server.parse(named)
     if server.password is not None:
         return server
     if config.password_file is not None:
@@ -102,7 +108,7 @@ def locate(home: Home, config: Config, url: str | None = None) -> Server:
 
 def embedded(home: Home) -> Server:
     """Return the home's embedded server, whatever else is configured; raises UnreachableError, KeyFileError."""
-    return Server.parse(_embedded_url(home), load_secret(home.password_file))
+    return Server(_embedded_url(home), load_secret(home.password_file), guarded=True)
 
 
 def _embedded_url(home: Home) -> str:
@@ -151,8 +157,9 @@ def connect_async(server: Server, *, timeout: float = 5.0) -> AsyncRedis:
 
 
 def _from_url(kind: Any, server: Server, timeout: float, retry: Any, **more: Any) -> Any:
-    # AUTH with a user name also satisfies a server that asks for no password; without one that server refuses it.
-    user = {} if urlsplit(server.url).username or server.password is None else {"username": "default"}
+    # AUTH with a user's name also satisfies a server that asks for no password; without one such a server refuses.
+    without = server.guarded or server.password is None or urlsplit(server.url).username
+    user = {} if without else {"username": "default"}
     try:
         return kind.from_url(
             server.url,

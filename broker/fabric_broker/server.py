@@ -31,6 +31,7 @@ from .trouble import Trouble, classify
 
 _ANSWER = 2.0  # s for one answer of a server that is starting
 _POLL = 0.02  # s
+_STRANGER = 3.0  # s that ours may take to notice that somebody else has its port
 _LOADING = 600.0  # s that a server may take to read its data
 _STARTS = 3  # tries, each with another port, when somebody takes the port first
 _CLIENTS = 10_000  # connections, unless the pools want more
@@ -105,7 +106,8 @@ class EmbeddedServer:
     def alive(self) -> bool:
         """Whether the home's server answers, be it here or on another host; one that still loads data does."""
         try:
-            answer = _ask(embedded(self.home))
+            run_dir = Path(str(read_address(self.home).get("run_dir")))
+            answer = _ask(embedded(self.home), run_dir)
         except FabricError:  # there is no address, or no password to try
             return False
         return answer is Trouble.LOADING or isinstance(answer, int)
@@ -150,7 +152,7 @@ class EmbeddedServer:
         if lock is None or not lock.alive():
             return self._adopt()
         server = embedded(self.home)
-        if self._await(server, lock.alive) is None:
+        if self._await(server, Path(lock.run_dir), lock.alive) is None:
             return self._adopt()  # it has just ended
         return server
 
@@ -163,7 +165,7 @@ class EmbeddedServer:
             server = embedded(self.home)
         except UnreachableError as error:
             raise ServerError(f"some server runs on {self.run_dir}, but {error}") from error
-        pid = self._await(server, lambda: _is_held(flock))
+        pid = self._await(server, self.run_dir, lambda: _is_held(flock))
         if pid is None:
             return None
         self._write_lock(pid)
@@ -201,7 +203,7 @@ class EmbeddedServer:
             _spawn(program, _write_private(self.run_dir / "redis.conf", text), descriptor, self.home)
         finally:
             os.close(descriptor)  # the server has inherited it
-        pid = self._await(embedded(self.home), lambda: _is_held(flock))
+        pid = self._await(embedded(self.home), self.run_dir, lambda: _is_held(flock))
         if pid is None:
             return False
         self._write_lock(pid)
@@ -222,24 +224,25 @@ class EmbeddedServer:
             raise ServerError(f"the server (pid {pid}) ended as soon as it had started")
         UpLock.of(process, self.run_dir).write(self.home.server_lock)
 
-    def _await(self, server: Server, is_there: Callable[[], bool]) -> int | None:
+    def _await(self, server: Server, run_dir: Path, is_there: Callable[[], bool]) -> int | None:
         """Wait until the server answers; its pid, or None when it is no longer there."""
         begun = time.monotonic()
-        patience = self.timeout
         while True:
-            answer = _ask(server)
+            answer = _ask(server, run_dir)
             if isinstance(answer, int):
                 return answer
-            if answer is Trouble.LOADING:
-                patience = max(self.timeout, _LOADING)
             if not is_there():
                 return None
-            if answer in (Trouble.WRONG_PASSWORD, Trouble.NOT_REDIS):
+            waited = time.monotonic() - begun
+            if answer in (Trouble.WRONG_PASSWORD, Trouble.NOT_REDIS) and waited > min(
+                self.timeout, _STRANGER
+            ):
                 raise ServerError(
-                    f"what runs at {server} is not this home's server, or {self.home.password_file} was changed"
+                    f"what answers at {server} is not this home's server, or {self.home.password_file} was changed "
+                    "since that started; if so, end that server and try again"
                 )
-            if time.monotonic() - begun > patience:
-                raise ServerError(f"the server at {server} is there but does not answer ({answer.value})")
+            if waited > (_LOADING if answer is Trouble.LOADING else self.timeout):
+                raise ServerError(f"the server at {server} runs but does not answer ({answer.value})")
             time.sleep(_POLL)
 
     def _check_data(self, program: Program) -> None:
@@ -272,13 +275,19 @@ class EmbeddedServer:
         return " ".join(told[-2:]) or "it said nothing"
 
 
-def _ask(server: Server) -> int | Trouble:
-    """The pid of the server that answers, or why none does."""
+def _ask(server: Server, run_dir: Path) -> int | Trouble:
+    """The pid of the server on the data in `run_dir`, or why it does not answer.
+
+    Another one may have got the port of a dead one, so its word is not enough: it must run with our redis.conf.
+    """
     from redis.exceptions import RedisError
 
     with closing(connect(server, timeout=_ANSWER)) as client:
         try:
-            return int(client.info("server")["process_id"])
+            told = client.info("server")
+            if told.get("config_file") != str(run_dir / "redis.conf"):
+                return Trouble.NOT_REDIS
+            return int(told["process_id"])
         except (RedisError, OSError) as error:
             return classify(error)
 

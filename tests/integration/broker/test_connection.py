@@ -149,6 +149,14 @@ def test_a_password_for_a_server_that_wants_none_does_no_harm(redis_process):
     checked(Server(redis_process.url, "whatever"))
 
 
+def test_a_stranger_without_a_password_is_not_taken_for_the_embedded_server(home, redis_process):
+    # The embedded server died, and somebody else's got its port.
+    home.server_file.write_text(json.dumps({"url": redis_process.tcp_url}))
+    with pytest.raises(WrongPasswordError):
+        checked(locate(home, Config()))
+    checked(locate(home, Config(), redis_process.tcp_url))
+
+
 def test_a_user_without_rights_is_told_so(private_redis):
     with private_redis.client() as client:
         client.acl_setuser("weak", enabled=True, passwords=["+pw"], commands=["-@all"])
