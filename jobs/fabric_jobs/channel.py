@@ -13,13 +13,17 @@ import fcntl
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 HEADER = struct.Struct("<IB")
 _LENGTH = struct.Struct("<I")
 PIPE_BYTES = 1 << 20
 MAX_BODY_BYTES = (1 << 32) - 1
+
+
+class AgentGone(Exception):  # noqa: N818 - it is an event, and nobody's error
+    """The other end of the channel was closed: the slot's agent ended."""
 
 
 class Up(enum.IntEnum):
@@ -29,7 +33,7 @@ class Up(enum.IntEnum):
     """``pickle.dumps((x, y))`` of a finished evaluation. Its sequence number is the lease's ``seq`` plus its
     count within the lease."""
     READY = 2
-    """``{pid}``: the slot waits for a lease."""
+    """``{pid}``: the slot waits for a lease; sent at its start and after each lease."""
     STATUS = 3
     """``{npoints, loss, seq}``, about every ``log_interval``."""
     SAVED = 4
@@ -39,8 +43,7 @@ class Up(enum.IntEnum):
     RAISED = 6
     """``{type, text, traceback, point, node, npoints, loss}``: the learner's own error ended the lease."""
     STOPPED = 7
-    """``{cause, npoints, loss, error}``: the lease ended as STOP asked, after its SAVED; or, with cause
-    ``"broken pool"``, because one point kills every worker that evaluates it (``error`` tells which)."""
+    """``{cause, npoints, loss}``: the lease ended as STOP asked; comes after the SAVED of its last points."""
     WARNING = 8
     """``{text}``: something the user should see in the log; the slot goes on."""
 
@@ -53,7 +56,9 @@ class Down(enum.IntEnum):
     STOP = 2
     """JSON ``{cause, save}``: end this lease; start no evaluation, wait for those that run."""
     EXIT = 3
-    """End the process; only between leases."""
+    """End the process; between leases."""
+    SAVE = 4
+    """Save a checkpoint now, even without new points; SAVED follows."""
 
 
 class Frame(NamedTuple):
@@ -154,40 +159,20 @@ class Decoder:
         return len(self._buffer)
 
 
-def split_points(batch: bytes) -> Iterator[bytes]:
-    """The bodies of the POINT frames that a journal batch consists of.
-
-    Raises
-    ------
-    ValueError
-        The batch holds anything but whole POINT frames.
-    """
-    start = 0
-    while start < len(batch):
-        if len(batch) - start < HEADER.size:
-            raise ValueError("a journal batch ends inside a frame")
-        length, kind = HEADER.unpack_from(batch, start)
-        end = start + HEADER.size + length
-        if kind != Up.POINT or end > len(batch):
-            raise ValueError("a journal batch holds something else than whole points")
-        yield batch[start + HEADER.size : end]
-        start = end
-
-
 def write_all(fd: int, data: bytes) -> None:
     """Write all of `data` to a blocking file descriptor.
 
     Raises
     ------
-    BrokenPipeError
+    AgentGone
         Nobody reads any more.
     """
-    written = os.write(fd, data)
-    if written == len(data):
-        return
-    rest = memoryview(data)[written:]
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except BrokenPipeError as error:
+        raise AgentGone from error
 
 
 def open_pipe(size: int = PIPE_BYTES) -> tuple[int, int]:
