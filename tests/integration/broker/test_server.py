@@ -371,11 +371,8 @@ def test_a_server_that_does_not_start_is_one_line_with_its_last_words(home, embe
     server = embedded()
     server.up()
     server.down()
-    for name in ("appendonly.aof", "appendonlydir"):
-        path = server.run_dir / name
-        files = path.iterdir() if path.is_dir() else [path] if path.exists() else []
-        for file in list(files):
-            file.write_bytes(b"*1\r\nthis is no append-only file\r\n" * 9)
+    for file in server.run_dir.rglob("*.aof"):
+        file.write_bytes(b"*1\r\nthis is no append-only file\r\n" * 9)
     with pytest.raises(ServerError, match=r"did not start: .*[Bb]ad file format") as refused:
         server.up()
     assert "\n" not in str(refused.value)
