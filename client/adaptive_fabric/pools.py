@@ -1,0 +1,96 @@
+"""Pools: kinds of jobs, made and found by name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fabric_broker import calls, reads
+from fabric_broker.errors import NotFoundError, UsageError
+from fabric_broker.records import PoolRecord
+from fabric_submitter.specs import Local, Spec, check_jobs, spec_from_dict
+
+if TYPE_CHECKING:
+    from fabric_broker.broker import Broker
+
+DEFAULT_POOL: Final = "local"
+DEFAULT_JOBS: Final = 2
+"""Jobs of the pool that is made when there is none."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A kind of job.
+
+    Attributes
+    ----------
+    name
+        Its name, unique in the fabric.
+    spec
+        What each job gets; changes reach new jobs.
+    jobs
+        How many jobs it may have at most: pending, running, unknown and ending ones together.
+    """
+
+    name: str
+    spec: Spec
+    jobs: int
+
+
+def get(broker: Broker, name: str) -> Pool:
+    """The pool of this name; NotFoundError."""
+    records = reads.pool_records(broker, [name])
+    if not records:
+        known = ", ".join(reads.pool_names(broker)) or "none"
+        raise NotFoundError(f"no pool {name!r} in fabric {broker.keys.name!r}; there is: {known}")
+    return _pool(records[0])
+
+
+def define(broker: Broker, name: str, spec: Spec, jobs: int | None) -> Pool:
+    """Create or change a pool; `jobs` None keeps what it may have, 1 for a new one."""
+    checked = checked_name(name)
+    if not isinstance(spec, Spec):
+        raise UsageError(f"pool {name!r}: the spec is a {type(spec).__name__}; pass Local(…)")
+    limit = None if jobs is None else check_jobs(jobs)
+    broker.do(
+        calls.define_pool(
+            checked, spec=spec.to_dict(), kind=spec.kind, limit=limit, slots=spec.slots, ttl=spec.ttl_s
+        )
+    )
+    return get(broker, name)
+
+
+def scale(broker: Broker, name: str, jobs: int) -> Pool:
+    """Change how many jobs a pool may have; NotFoundError."""
+    if not broker.do(calls.scale_pool(name, check_jobs(jobs))):
+        get(broker, name)  # raises, and says which pools there are
+    return get(broker, name)
+
+
+def choose(broker: Broker, name: str | None) -> str | None:
+    """The pool that a run goes to: the one named, else the only one, else "local"; None: it has to be made."""
+    if name is not None:
+        return get(broker, name).name
+    names = reads.pool_names(broker)
+    if len(names) == 1:
+        return names[0]
+    return DEFAULT_POOL if DEFAULT_POOL in names else None
+
+
+def define_default(broker: Broker) -> Pool:
+    """Make the pool for who names none: "local", 2 jobs on this machine."""
+    return define(broker, DEFAULT_POOL, Local(), DEFAULT_JOBS)
+
+
+def checked_name(name: object) -> str:
+    """The name, if a pool can have it; UsageError."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(f"pool name {name!r}: use 1 to 64 letters, digits, '_', '.', '-'")
+    return name
+
+
+def _pool(record: PoolRecord) -> Pool:
+    return Pool(record.name, spec_from_dict(record.spec), record.limit)

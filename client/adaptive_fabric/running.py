@@ -1,0 +1,167 @@
+"""Start and stop what a home runs: its server, its submitter, and (to stop) its jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fabric_broker import intents, reads
+from fabric_broker.broker import Broker
+from fabric_broker.config import Config
+from fabric_broker.connection import Server, check, check_schema, connect, locate
+from fabric_broker.errors import FabricError, UsageError
+from fabric_broker.home import Home
+from fabric_broker.lock import ProcessId
+from fabric_broker.server import EmbeddedServer
+from fabric_submitter.adapters.local import keepers
+from fabric_submitter.daemon import start_submitter, stop_submitter
+from fabric_submitter.processes import job_processes
+from fabric_submitter.scripts import KILL_AFTER_S
+from fabric_submitter.specs import Local, Spec, check_jobs, spec_from_dict
+
+from . import pools
+from .asking import asking
+
+Say = Callable[[str], None]
+
+_POLL: Final = 0.1  # s between two looks at the processes of jobs
+_SPARE_S: Final = 5.0  # so much longer than grace and keeper may take we wait before killing
+_KILLED_WITHIN_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A pool of the config."""
+
+    name: str
+    spec: Spec
+    jobs: int | None
+
+
+def planned_pools(config: Config) -> list[Planned]:
+    """The pools of the config, checked; UsageError names pool and setting."""
+    return [_planned(name, table) for name, table in config.pools.items()]
+
+
+def up(home: Home, config: Config, *, bind: str | None = None, take_over: bool = False) -> Server:
+    """Start the server (unless the config names one) and the submitter if they are down; define config's pools."""
+    plan = planned_pools(config)
+    if config.url is None:
+        EmbeddedServer(home, config).up(bind, take_over)
+    else:
+        home.create()
+    server = locate(home, config)
+    broker = _open(server, config)
+    try:
+        with asking(broker.redis):
+            for pool in plan:
+                pools.define(broker, pool.name, pool.spec, pool.jobs)
+            broker.do(intents.hold(held=False))
+    finally:
+        broker.redis.close()
+    start_submitter(home)
+    return server
+
+
+def define_default_pool(home: Home, config: Config) -> None:
+    """Make the pool "local" if there is none at all."""
+    broker = _open(locate(home, config), config)
+    try:
+        with asking(broker.redis):
+            if not reads.pool_names(broker):
+                pools.define_default(broker)
+    finally:
+        broker.redis.close()
+
+
+def down(
+    home: Home, config: Config | None = None, *, keep_jobs: bool = False, say: Say = lambda _text: None
+) -> None:
+    """Drain the jobs, stop the submitter, then the home's server. What is stopped already is fine; runs stay.
+
+    Raises
+    ------
+    ServerError, LockedError
+        The server does not stop, or runs on another host.
+    """
+    if not home.path.exists():
+        return
+    config = config or Config.load(home, os.environ)
+    if not keep_jobs:
+        drain(home, _hold(home, config), say)
+    if stop_submitter(home):
+        say("the submitter has stopped")
+    if not keep_jobs:
+        _kill_rest(home)  # a task may have started one while the others drained
+    if config.url is None and EmbeddedServer(home, config).down():
+        say("the server has stopped")
+
+
+def drain(home: Home, grace: float, say: Say) -> None:
+    """Ask all local jobs to checkpoint and end, and wait; what has not ended after `grace` s and more is killed."""
+    asked: set[ProcessId] = set()
+    deadline = time.monotonic() + grace + KILL_AFTER_S + _SPARE_S
+    said = 0
+    while True:
+        for keeper in keepers(home):
+            if keeper.process not in asked:
+                asked.add(keeper.process)
+                keeper.process.send(signal.SIGTERM)
+        left = len({each.job for each in job_processes(home)})
+        if left == 0:
+            break
+        if left != said:
+            say(f"{left} {'job has' if left == 1 else 'jobs have'} to end")
+            said = left
+        if time.monotonic() > deadline:
+            _kill_rest(home)
+            break
+        time.sleep(_POLL)
+
+
+def _hold(home: Home, config: Config) -> float:
+    """Have no more jobs started; answers the longest grace of a pool, in s."""
+    try:
+        broker = _open(locate(home, config), config)
+    except FabricError:
+        return Local().grace_s  # no server: the jobs that are there still know how to end
+    try:
+        with asking(broker.redis):
+            broker.do(intents.hold(held=True))
+            graces = [spec_from_dict(record.spec).grace_s for record in reads.pool_records(broker)]
+    finally:
+        broker.redis.close()
+    return max(graces, default=Local().grace_s)
+
+
+def _kill_rest(home: Home) -> None:
+    deadline = time.monotonic() + _KILLED_WITHIN_S
+    while rest := list(job_processes(home)):
+        for each in rest:
+            each.process.send(signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return  # stuck in the kernel; its token fences it
+        time.sleep(_POLL)
+
+
+def _open(server: Server, config: Config) -> Broker:
+    redis = connect(server)
+    check(redis)
+    broker = Broker(redis, config.name)
+    with asking(redis):
+        check_schema(redis, broker.keys)
+    return broker
+
+
+def _planned(name: str, table: Mapping[str, Any]) -> Planned:
+    try:
+        settings = dict(table)
+        jobs = settings.pop("jobs", None)
+        limit = None if jobs is None else check_jobs(jobs)
+        return Planned(pools.checked_name(name), spec_from_dict(settings), limit)
+    except UsageError as error:
+        raise UsageError(f"[pools.{name}] in config.toml: {error}") from error
