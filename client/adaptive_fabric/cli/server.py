@@ -1,0 +1,67 @@
+"""Commands that start and stop a home's processes: up, down."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+from .opening import Opening, opening
+from .output import note
+
+if TYPE_CHECKING:
+    from fabric_broker.config import Config
+    from fabric_broker.home import Home
+
+
+@click.command()
+@click.option(
+    "--bind",
+    metavar="ADDR|auto",
+    help="Listen for other nodes too: on this address, or the one that they most likely reach (auto).",
+)
+@click.option("--foreground", is_flag=True, help="Stay, and do `fabric down` when interrupted or terminated.")
+@click.option(
+    "--take-over", is_flag=True, help="Start here although another host's lock is there; it must be dead."
+)
+@opening
+def up(start: Opening, bind: str | None, *, foreground: bool, take_over: bool) -> None:
+    """Start the server and the submitter; nothing happens when they run.
+
+    With no pool in the config or in Redis it makes "local": 2 jobs on this machine.
+    """
+    from adaptive_fabric import running
+
+    home, config = start.home(), start.config()
+    server = running.up(home, config, bind=bind, take_over=take_over)
+    running.define_default_pool(home, config)
+    note(f"fabric {config.name!r} is up at {server.url}; its home is {home.path}")
+    if foreground:
+        _stay(home, config)
+
+
+@click.command()
+@click.option(
+    "--keep-jobs", is_flag=True, help="Leave the jobs running; they wait for the server to come back."
+)
+@opening
+def down(start: Opening, *, keep_jobs: bool) -> None:
+    """Drain the jobs, stop the submitter, then the server; runs stay, and `up` goes on with them."""
+    from adaptive_fabric import running
+
+    running.down(start.home(), start.config(), keep_jobs=keep_jobs, say=note)
+    note("the fabric is down")
+
+
+def _stay(home: Home, config: Config) -> None:
+    from adaptive_fabric import running
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    note("Ctrl-C stops it")
+    while not ended.wait(1.0):  # with a time-out, or a signal would wait for the end of the wait
+        pass
+    running.down(home, config, say=note)
