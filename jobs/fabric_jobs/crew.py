@@ -15,7 +15,7 @@ from fabric_broker.store import checkpoint_path
 
 from . import channel
 from .channel import Down, Frame, Up
-from .held import Done, Held, Raised, Released, Saved
+from .held import BATCH_BYTES, Done, Held, Raised, Released, Saved
 from .points import Points
 
 FENCED_PATIENCE: Final = 10.0
@@ -74,14 +74,11 @@ Order = Fork | Tell | Kill | Remove | Say
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """How a slot process ended: by a signal (its name) or with an exit code; and the last lines it printed."""
+    """How a slot process ended: "was killed by SIGSEGV", the signal's name if it was one, its last lines."""
 
-    signal: str | None
-    code: int | None
+    how: str
+    signal: str | None = None
     log: Sequence[str] = ()
-
-    def __str__(self) -> str:
-        return f"was killed by {self.signal}" if self.signal else f"exited with code {self.code}"
 
 
 @dataclass(slots=True)
@@ -101,6 +98,8 @@ class _Seat:
     held: Held | None = None
     working: bool = False
     """The process was given the lease; before that only Redis knows."""
+    learner: str | None = None
+    """The last one it was given."""
     stop: _Stop | None = None
     save_asked: bool = False
     deaths: int = 0
@@ -169,7 +168,7 @@ class Crew:
             self._serial += 1
             seat.serial, seat.run = self._serial, held.lease.run
             self.orders.append(Fork(seat.serial, seat.slot))
-        seat.working = True
+        seat.working, seat.learner = True, held.lease.learner
         self.orders.append(Tell(seat.serial, frame))
 
     def give_back(self, held: Held, problem: dict[str, Any]) -> None:
@@ -188,6 +187,16 @@ class Crew:
         """Whether to read from a process; if not, its pipe fills up and evaluation pauses."""
         seat = self._seat_of(serial)
         return seat is None or seat.held is None or not seat.held.is_full
+
+    def is_pressing(self, serial: int) -> bool:
+        """Whether a process has told so many points that Redis should get them before their time."""
+        seat = self._seat_of(serial)
+        return seat is not None and seat.held is not None and seat.held.unsent_bytes >= BATCH_BYTES
+
+    def learner_of(self, serial: int) -> str | None:
+        """Of which learner a process speaks: the last one it was given."""
+        seat = self._seat_of(serial)
+        return None if seat is None else seat.learner
 
     def heard(self, serial: int, item: Points | Frame) -> None:
         """A slot process said something."""
@@ -233,9 +242,9 @@ class Crew:
         seat.serial = seat.run = None
         self._free(seat)
         if held is None:
-            self.orders.append(Say(f"slot {seat.slot} {death} between leases"))
+            self.orders.append(Say(f"slot {seat.slot} {death.how} between leases"))
             return
-        self.orders.append(Say(f"slot {seat.slot} {death}", held.lease.learner))
+        self.orders.append(Say(f"slot {seat.slot} {death.how}", held.lease.learner))
         if stop is not None and stop.killed:
             held.end(Released("release"))
             return
@@ -248,7 +257,7 @@ class Crew:
     def _obituary(self, slot: int, death: Death) -> dict[str, Any]:
         return {
             "type": "SlotDied",
-            "text": f"slot {slot} {death}",
+            "text": f"slot {slot} {death.how}",
             "signal": death.signal,
             "node": self.node,
             "log": list(death.log),

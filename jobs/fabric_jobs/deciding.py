@@ -70,6 +70,7 @@ class Deciding:
     _flush_at: float = 0.0
     _acquire_at: float = 0.0
     _asking: tuple[str, list[int]] | None = None
+    _in_vain: frozenset[int] = frozenset()
     _requests: int = 0
     _idle_since: float | None = None
     _leave_at: float = 0.0
@@ -146,13 +147,14 @@ class Deciding:
     def _acquire(self, now: float) -> list[Sending]:
         if self._asking is None:
             slots = self.crew.free(now)
-            if not slots or now < self._acquire_at:
+            # A slot for which there was nothing a moment ago waits for the next poll, any other asks at once.
+            if not slots or (now < self._acquire_at and self._in_vain.issuperset(slots)):
                 return []
             self._requests += 1
             self._asking = (f"{self.me.nonce}-{self._requests}", slots)
         request, slots = self._asking
         call = calls.acquire(self.me.job, self.me.nonce, request=request, slots=slots, ttl=self._ttl)
-        return [Sending(call, partial(self._took_acquired, len(slots), now))]
+        return [Sending(call, partial(self._took_acquired, slots, now))]
 
     def _manners(self, now: float) -> list[Sending]:
         """Log lines, and the words with which a job drains, leaves or ends."""
@@ -237,10 +239,6 @@ class Deciding:
         self._give_up_at = now + grace - margin / 3
         self.crew.drain(now, now + grace - margin)
 
-    def slot_freed(self) -> None:
-        """A slot could work: do not wait for the next poll."""
-        self._acquire_at = 0.0
-
     @property
     def _nothing_left(self) -> bool:
         return not self.crew.helds and self._asking is None
@@ -305,7 +303,7 @@ class Deciding:
             text = f"{problem.get('type', 'error')}: {problem.get('text', '')} (now {answer.state})"
             self.crew.orders.append(Say(text, held.lease.learner))
 
-    def _took_acquired(self, asked: int, sent: float, answer: Acquired) -> None:
+    def _took_acquired(self, asked: list[int], sent: float, answer: Acquired) -> None:
         self._asking = None
         if not self._took_outcome(answer.outcome):
             return
@@ -313,7 +311,8 @@ class Deciding:
             self._renew_at, self._sure_until = sent + self._ttl / 3, sent + self._ttl * 5 / 6
         for lease in answer.leases:
             self._fetches.append(Fetch(self.crew.reserve(lease, sent)))
-        self._acquire_at = sent if len(answer.leases) == asked else sent + self.chance.uniform(*POLL)
+        self._in_vain = frozenset(asked) - {lease.slot for lease in answer.leases}
+        self._acquire_at = sent + self.chance.uniform(*POLL)
 
     def _took_drain(self, outcome: Outcome) -> None:
         self._told_drain = True

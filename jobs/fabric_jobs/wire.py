@@ -72,8 +72,12 @@ class Wire:
         return wire
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._redis.aclose()
+        """Close the connection, whatever state it is in."""
+        try:
+            await self._redis.aclose()
+        except Exception as error:
+            if not classify(error).is_unknown:
+                raise
 
     async def ask(self, sendings: Sequence[Sending]) -> list[Trouble]:
         """Ask all in one round trip and hand the answers to their takers; answers why some were refused.

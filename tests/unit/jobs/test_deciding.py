@@ -29,6 +29,9 @@ PLAIN = {
 }
 
 
+KILLED = Death("was killed by SIGKILL", "SIGKILL")
+
+
 def lease(learner: str = "rabcdefgh.0", slot: int = 0, token: int = 5) -> Lease:
     return Lease(learner, learner.split(".")[0], "a", token, slot, 0, 0, 0.0, 0, None, None, 0, 0)
 
@@ -232,7 +235,7 @@ def test_points_are_journaled_twice_a_second_and_at_once_when_they_are_large(age
 def test_a_dead_slot_gives_its_learner_back_with_what_is_known_after_its_points(agent):
     agent.work()
     agent.crew.heard(1, point())
-    agent.crew.died(1, Death("SIGKILL", None, ["last words"]), agent.now)
+    agent.crew.died(1, Death("was killed by SIGKILL", "SIGKILL", ["last words"]), agent.now)
     assert agent.exchange(**OK) == ["journal", "acquire"]
     release = agent.deciding.compose(agent.now)[0].ask
     assert release.args["event"] == "died"
@@ -244,7 +247,7 @@ def test_a_slot_that_died_after_its_done_is_done(agent):
     agent.work()
     for item in (point(), saved(), said(Up.DONE, npoints=1, loss=None)):
         agent.crew.heard(1, item)
-    agent.crew.died(1, Death("SIGKILL", None), agent.now)
+    agent.crew.died(1, KILLED, agent.now)
     assert agent.exchange(**OK)[:3] == ["journal", "commit", "complete"]
 
 
@@ -252,7 +255,7 @@ def test_a_slot_that_keeps_dying_rests_a_little_longer_each_time(agent):
     rests = []
     for serial in range(1, 8):
         agent.work()
-        agent.crew.died(serial, Death("SIGSEGV", None), agent.now)
+        agent.crew.died(serial, KILLED, agent.now)
         agent.exchange(**OK)
         rested = agent.crew.next_rested(agent.now)
         assert rested is not None
@@ -307,7 +310,7 @@ def test_a_drain_kills_a_slot_that_does_not_stop_in_time(agent):
     assert agent.now < kill_at < agent.now + 30
     agent.crew.tick(kill_at)
     assert agent.orders(Kill) == [Kill(1)]
-    agent.crew.died(1, Death("SIGKILL", None), kill_at)
+    agent.crew.died(1, KILLED, kill_at)
     (release,) = [
         sending.ask for sending in agent.deciding.compose(agent.now) if name(sending.ask) == "release"
     ]
@@ -437,3 +440,15 @@ def test_log_lines_go_out_once_a_second(agent):
     assert agent.exchange().count("XADD") == 2
     agent.deciding.log.append((None, "three"))
     assert "XADD" not in agent.asked()
+
+
+def test_a_slot_that_becomes_free_does_not_wait_for_the_next_poll():
+    agent = Agent(slots=2)
+    agent.work()
+    agent.now += 0.01
+    assert "acquire" not in agent.asked(), "slot 1 has asked in vain a moment ago"
+    agent.crew.heard(1, said(Up.DONE, npoints=0, loss=None))
+    agent.now += 0.01
+    (acquire,) = [each.ask for each in agent.deciding.compose(agent.now) if name(each.ask) == "acquire"]
+    assert isinstance(acquire, Call)
+    assert acquire.args["slots"] == [0, 1]

@@ -1,0 +1,262 @@
+"""The slot processes of a job: carries out the crew's orders, and tells the crew what slots say and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from .crew import Crew, Death, Fork, Kill, Order, Remove, Tell
+from .forks import Ended, Forked, Forks, ForkServerError
+from .output import JobLog, Lines
+from .pipes import Reading, Writing
+from .points import Points, Splitter
+from .removing import Removing
+
+RESTART_INTERVAL: Final = 1.0
+"""Seconds between two starts of the fork server, at least."""
+HOPELESS: Final = 3
+"""So many fork servers in a row that ended before they forked anything end the job: slots cannot run here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What the fork server needs to know."""
+
+    home: Path
+    fabric: str
+    node: str
+    env: Mapping[str, str]
+    num_threads: int
+
+
+class _Process:
+    """A slot process from its order on; before it is forked, what it is told is kept."""
+
+    def __init__(self, order: Fork) -> None:
+        self.serial = order.serial
+        self.slot = order.slot
+        self.pid: int | None = None
+        self.splitter = Splitter()
+        self.lines = Lines()
+        self.untold: list[bytes] = []
+        self.up: Reading | None = None
+        self.out: Reading | None = None
+        self.down: Writing | None = None
+
+    def tell(self, frame: bytes) -> None:
+        if self.down is None or self.up is None:
+            self.untold.append(frame)
+        else:
+            self.down.write(frame)
+            self.up.hasten()
+
+
+class Staff:
+    """Slot processes and the fork server they come from; as a context it starts the server and ends them all.
+
+    Parameters
+    ----------
+    crew
+        Gives the orders and is told.
+    clock
+        The seconds in which the crew counts.
+    wake
+        Called when Redis should be told something soon.
+    """
+
+    def __init__(
+        self, crew: Crew, place: Workplace, log: JobLog, clock: Callable[[], float], wake: Callable[[], None]
+    ) -> None:
+        self._crew = crew
+        self._place = place
+        self._log = log
+        self._clock = clock
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._processes: dict[int, _Process] = {}
+        self._ended_early: dict[int, Ended] = {}
+        self._to_fork: asyncio.Queue[_Process] = asyncio.Queue()
+        self._forks: Forks | None = None
+        self._fruitless = 0
+        self._started_at = 0.0
+        self._removing = Removing(clock, self._warn_from_thread)
+        self.hopeless = False
+        """Slots cannot be run here."""
+
+    async def __aenter__(self) -> Self:
+        self._start_forks()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        forks, self._forks = self._forks, None
+        if forks is not None:
+            await forks.close()
+        for process in list(self._processes.values()):
+            self._close(process)
+        await asyncio.to_thread(self._removing.close)
+
+    async def run(self) -> None:
+        """Carry out what time brings, and fork; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fork_in_turn(), name="forking")
+            while True:
+                self._changed.clear()
+                due = self._crew.tick(self._clock())
+                self.carry_out()
+                wait = None if due is None else max(0.0, due - self._clock())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
+
+    def carry_out(self) -> None:
+        """Do what the crew ordered since the last time."""
+        orders, self._crew.orders = self._crew.orders, []
+        for order in orders:
+            self._do(order)
+        if orders:
+            self._changed.set()
+
+    def _do(self, order: Order) -> None:
+        if isinstance(order, Fork):
+            process = self._processes[order.serial] = _Process(order)
+            self._to_fork.put_nowait(process)
+        elif isinstance(order, Tell):
+            if order.serial in self._processes:
+                self._processes[order.serial].tell(order.frame)
+        elif isinstance(order, Kill):
+            self._kill(order.serial)
+        elif isinstance(order, Remove):
+            self._removing.put(order)
+        else:
+            self._log.say(order.text, order.learner)
+
+    def _kill(self, serial: int) -> None:
+        process = self._processes.get(serial)
+        if process is not None and process.pid is not None and self._forks is not None:
+            with suppress(ForkServerError):  # then it is gone, and its slots with it; it is told elsewhere
+                self._forks.kill(process.pid)
+
+    # -- forking -----------------------------------------------------------------------------------------------------
+
+    def _start_forks(self) -> None:
+        place = self._place
+        self._started_at = self._clock()
+        self._forks = Forks.start(
+            home=place.home,
+            fabric=place.fabric,
+            node=place.node,
+            env=place.env,
+            num_threads=place.num_threads,
+            on_end=self._on_end,
+            on_gone=self._on_gone,
+        )
+
+    async def _fork_in_turn(self) -> None:
+        while True:
+            process = await self._to_fork.get()
+            try:
+                forked = await self._fork(process.serial)
+            except ForkServerError as error:
+                self._bury(process, Death(f"could not be started: {error}"))
+            else:
+                self._connect(process, forked)
+
+    async def _fork(self, serial: int) -> Forked:
+        if self._forks is None:
+            await asyncio.sleep(max(0.0, self._started_at + RESTART_INTERVAL - self._clock()))
+            self._start_forks()
+        assert self._forks is not None
+        forked = await self._forks.fork(serial)
+        self._fruitless = 0
+        return forked
+
+    def _connect(self, process: _Process, forked: Forked) -> None:
+        process.pid = forked.pid
+        serial, crew = process.serial, self._crew
+        process.down = Writing(forked.down)
+        process.up = Reading(
+            forked.up, lambda data: self._heard(process, data), lambda: crew.may_read(serial)
+        )
+        process.out = Reading(forked.out, lambda data: self._printed(process, data), lambda: True)
+        for frame in process.untold:
+            process.tell(frame)
+        process.untold.clear()
+        ended = self._ended_early.pop(serial, None)
+        if ended is not None:
+            self._on_end(ended)
+
+    # -- what slots do -----------------------------------------------------------------------------------------------
+
+    def _heard(self, process: _Process, data: bytes) -> bool:
+        """Pass on what a slot wrote; answers whether something happened beside points."""
+        event = False
+        try:
+            for item in process.splitter.feed(data):
+                self._crew.heard(process.serial, item)
+                event = event or not isinstance(item, Points)
+        except (ValueError, KeyError, TypeError) as error:
+            # User code can write into any of its process' descriptors.
+            self._log.say(
+                f"slot {process.slot} speaks no sense ({type(error).__name__}: {error}) and is killed"
+            )
+            self._kill(process.serial)
+        if event or self._crew.is_pressing(process.serial):
+            self._wake()
+        self.carry_out()
+        return event
+
+    def _printed(self, process: _Process, data: bytes) -> bool:
+        lines = process.lines.feed(data)
+        self._log.printed(process.slot, self._crew.learner_of(process.serial), lines)
+        return False
+
+    def _on_end(self, ended: Ended) -> None:
+        process = self._processes.get(ended.serial)
+        if process is None:
+            return
+        if process.pid is None:  # the answer to its fork is on its way through the event loop
+            self._ended_early[ended.serial] = ended
+            return
+        how = f"was killed by {ended.signal}" if ended.signal else f"exited with code {ended.code}"
+        self._bury(process, Death(how, ended.signal))
+
+    def _on_gone(self) -> None:
+        """The fork server ended, and the kernel ended its slots."""
+        self._forks = None
+        self._fruitless += 1
+        self.hopeless = self._fruitless >= HOPELESS
+        self._log.say("the fork server ended, and its slots with it")
+        for process in list(self._processes.values()):
+            if process.pid is not None:
+                self._bury(process, Death("was killed with the fork server", "SIGKILL"))
+        self._wake()
+
+    def _bury(self, process: _Process, death: Death) -> None:
+        """Hear what a dead process still said, then tell the crew."""
+        self._close(process)
+        words = process.lines.last_words
+        self._crew.died(process.serial, Death(death.how, death.signal, words), self._clock())
+        self._wake()
+        self.carry_out()
+
+    def _close(self, process: _Process) -> None:
+        del self._processes[process.serial]
+        if process.up is not None:
+            process.up.finish()
+        if process.out is not None:
+            process.out.finish()
+        rest = process.lines.finish()
+        self._log.printed(process.slot, self._crew.learner_of(process.serial), rest)
+        if process.down is not None:
+            process.down.close()
+
+    def _warn_from_thread(self, text: str) -> None:
+        self._loop.call_soon_threadsafe(self._log.say, text)
