@@ -166,7 +166,7 @@ def _from_url(kind: Any, server: Server, timeout: float, retry: Any, **more: Any
             password=server.password,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            retry=retry,  # redis-py's own default tries up to ten times, with back-off
+            retry=retry,  # redis-py's own default for a client is to try again, with back-off
             protocol=2,
             driver_info=None,  # no CLIENT SETINFO: Redis < 7.2 does not know it, and ACLs refuse it
             **user,

@@ -341,7 +341,7 @@ def _write_private(path: Path, text: str) -> Path:
 
 
 def _spawn(program: Program, conf: Path, flock: int, home: Home) -> None:
-    """Run the program until it has made itself a daemon, in a session of its own."""
+    """Run the program until it has made itself a daemon, which Redis does with a session of its own."""
     # Without the marks of a job: the keeper of a job ends every process that carries them.
     env = {name: value for name, value in os.environ.items() if name not in _JOB_VARIABLES}
     env[HOME_VARIABLE] = str(home.path)
@@ -354,7 +354,6 @@ def _spawn(program: Program, conf: Path, flock: int, home: Home) -> None:
             cwd=conf.parent,
             env=env,
             pass_fds=[flock],
-            start_new_session=True,
             timeout=30,
             check=False,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -56,6 +57,9 @@ def guarded() -> Iterator[RedisProcess]:
 
 Serve = Callable[..., str]
 
+calls: dict[str, int] = {}
+"""How many connections each of the servers below has seen."""
+
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
@@ -64,16 +68,21 @@ def serve() -> Iterator[Serve]:
 
         def start(*answers: bytes) -> str:
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            threading.Thread(target=_answer_all, args=(listening, answers, stack), daemon=True).start()
-            return f"redis://127.0.0.1:{listening.getsockname()[1]}"
+            url = f"redis://127.0.0.1:{listening.getsockname()[1]}"
+            calls[url] = 0
+            threading.Thread(target=_answer_all, args=(listening, answers, url, stack), daemon=True).start()
+            return url
 
         yield start
 
 
-def _answer_all(listening: socket.socket, answers: tuple[bytes, ...], stack: contextlib.ExitStack) -> None:
+def _answer_all(
+    listening: socket.socket, answers: tuple[bytes, ...], url: str, stack: contextlib.ExitStack
+) -> None:
     while True:
         try:
             connection = stack.enter_context(listening.accept()[0])
+            calls[url] += 1
             for answer in answers:
                 connection.recv(1000)
                 connection.sendall(answer)
@@ -112,11 +121,9 @@ def test_a_server_that_speaks_something_else_is_not_redis(serve, answer):
 @pytest.mark.parametrize("answers", [(), (b"+P",)])
 def test_a_server_that_says_nothing_or_half_a_word_is_given_up_after_one_timeout(serve, answers, password):
     url = serve(*answers)
-    begun = time.monotonic()
     with pytest.raises(UnreachableError, match=url) as refused:
         checked(Server(url, password), timeout=0.3)
-    # Redis-py by itself would try up to ten times; the bound is generous for a busy machine.
-    assert time.monotonic() - begun < 10 * 0.3
+    assert calls[url] == 1, "nothing was tried again behind our back"
     assert not isinstance(refused.value, WrongPasswordError)
     assert PASSWORD not in str(refused.value)
 
@@ -181,10 +188,8 @@ def test_a_frozen_server_costs_one_timeout_and_a_thawed_one_is_used_again(privat
     with private_redis.client(timeout=0.3) as client:
         check(client)
         private_redis.freeze()
-        begun = time.monotonic()
         with pytest.raises(RedisTimeoutError):
             client.ping()
-        assert time.monotonic() - begun < 10 * 0.3
         private_redis.thaw()
         check(client)
 
@@ -226,23 +231,31 @@ async def _two_commands_at_once(server: Server) -> int:
 
 
 def test_the_asyncio_client_has_one_connection_and_answers_bytes(redis_process):
-    import asyncio
-
     assert asyncio.run(_two_commands_at_once(Server(redis_process.url, "unneeded"))) == 1
 
 
-def test_the_asyncio_client_gives_up_after_one_timeout_and_comes_back(private_redis):
-    import asyncio
+def test_the_asyncio_client_tries_a_silent_server_once(serve):
+    async def scenario(url: str) -> None:
+        client = connect_async(Server(url), timeout=0.3)
+        try:
+            with pytest.raises(RedisTimeoutError):
+                await client.ping()
+        finally:
+            await client.aclose()
 
+    url = serve()
+    asyncio.run(scenario(url))
+    assert calls[url] == 1
+
+
+def test_the_asyncio_client_gives_up_after_one_timeout_and_comes_back(private_redis):
     async def scenario() -> None:
         client = connect_async(Server(private_redis.url), timeout=0.3)
         try:
             await client.ping()
             private_redis.freeze()
-            begun = time.monotonic()
             with pytest.raises(RedisTimeoutError):
                 await client.ping()
-            assert time.monotonic() - begun < 10 * 0.3
             private_redis.thaw()
             await client.ping()
             private_redis.kill()

@@ -333,12 +333,18 @@ def test_an_address_that_is_not_this_hosts_is_a_usage_error_and_starts_nothing(h
     assert not embedded().alive()
 
 
-def test_a_port_that_somebody_takes_first_is_left_to_them(home, embedded, redis_process, monkeypatch):
+@pytest.mark.parametrize("same_password", [False, True])
+def test_a_port_that_somebody_takes_first_is_left_to_them(
+    home, embedded, private_redis, monkeypatch, same_password
+):
+    if same_password:
+        with private_redis.client() as client:
+            client.config_set("requirepass", home.password_file.read_text().strip())
     ports: list[int] = []
 
     def late(run_dir: Path, bind: str | None, last_url: str | None = None) -> Listen:
         listen = choose(run_dir, bind, None)
-        ports.append(listen.port if ports else redis_process.port)
+        ports.append(listen.port if ports else private_redis.port)
         return replace(listen, port=ports[-1])
 
     monkeypatch.setattr("fabric_broker.server.choose", late)
