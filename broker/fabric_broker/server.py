@@ -287,6 +287,7 @@ def _ask(server: Server, run_dir: Path) -> int | Trouble:
             told = client.info("server")
             if told.get("config_file") != str(run_dir / "redis.conf"):
                 return Trouble.NOT_REDIS
+            client.ping()  # a server that still loads its data answers INFO, and nothing else
             return int(told["process_id"])
         except (RedisError, OSError) as error:
             return classify(error)
