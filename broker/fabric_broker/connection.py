@@ -137,26 +137,29 @@ def connect(server: Server, *, timeout: float = 5.0) -> Redis:
 
     `timeout` (s) bounds connecting and each answer; nothing is retried, so a command can take twice that at most.
     """
-    from redis import Redis
+    from redis import ConnectionPool, Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    client: Redis = _from_url(Redis, server, timeout, Retry(NoBackoff(), 0))
-    return client
+    return Redis.from_pool(_pool(ConnectionPool, server, timeout, retry=Retry(NoBackoff(), 0)))
 
 
 def connect_async(server: Server, *, timeout: float = 5.0) -> AsyncRedis:
-    """Return an asyncio client with exactly one connection, made at its first command; else as `connect`."""
-    from redis.asyncio import Redis
+    """Return an asyncio client with exactly one connection, made at its first command; else as `connect`.
+
+    Commands and pipelines of several tasks wait for one another, `timeout` s at most.
+    """
+    from redis.asyncio import BlockingConnectionPool, Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
-    retry = Retry(NoBackoff(), 0)
-    client: AsyncRedis = _from_url(Redis, server, timeout, retry, single_connection_client=True)
-    return client
+    # Not redis-py's `single_connection_client`: its pipelines open a second connection.
+    options = {"max_connections": 1, "timeout": timeout, "retry": Retry(NoBackoff(), 0)}
+    return Redis.from_pool(_pool(BlockingConnectionPool, server, timeout, **options))
 
 
-def _from_url(kind: Any, server: Server, timeout: float, retry: Any, **more: Any) -> Any:
+def _pool(kind: Any, server: Server, answer: float, **options: Any) -> Any:
+    # `options` has a `retry` that does not: redis-py's own default for a client is to try again, with back-off.
     # AUTH with a user's name also satisfies a server that asks for no password; without one such a server refuses.
     without = server.guarded or server.password is None or urlsplit(server.url).username
     user = {} if without else {"username": "default"}
@@ -164,13 +167,12 @@ def _from_url(kind: Any, server: Server, timeout: float, retry: Any, **more: Any
         return kind.from_url(
             server.url,
             password=server.password,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=retry,  # redis-py's own default for a client is to try again, with back-off
+            socket_timeout=answer,
+            socket_connect_timeout=answer,
             protocol=2,
             driver_info=None,  # no CLIENT SETINFO: Redis < 7.2 does not know it, and ACLs refuse it
             **user,
-            **more,
+            **options,
         )
     except (ValueError, TypeError) as error:
         raise UsageError(f"{server.url} is no URL for Redis: {error}") from error

@@ -218,20 +218,21 @@ def test_a_dead_server_is_an_error_at_once_and_the_same_client_finds_it_again(pr
         assert client.get("key") == b"kept"
 
 
-async def _two_commands_at_once(server: Server) -> int:
-    client = connect_async(server)
-    try:
-        first, second = await client.client_id(), await client.client_id()
-        assert first == second, "one connection"
-        await client.set("key", b"\xff")
-        assert await client.get("key") == b"\xff"
-        return len([each for each in await client.client_list() if each["id"] == str(first)])
-    finally:
-        await client.aclose()
+def test_the_asyncio_client_has_one_connection_whatever_it_does_at_once_and_answers_bytes(private_redis):
+    async def scenario() -> None:
+        client = connect_async(Server(private_redis.url, "unneeded"))
+        try:
+            pipelines = [client.pipeline(transaction=False) for _ in range(5)]
+            for n, pipeline in enumerate(pipelines):
+                pipeline.set(f"p{n}", b"\xff")
+            commands = [client.get(f"c{n}") for n in range(5)]
+            await asyncio.gather(*(pipeline.execute() for pipeline in pipelines), *commands)
+            assert await client.get("p4") == b"\xff"
+            assert len(await client.client_list()) == 1
+        finally:
+            await client.aclose()
 
-
-def test_the_asyncio_client_has_one_connection_and_answers_bytes(redis_process):
-    assert asyncio.run(_two_commands_at_once(Server(redis_process.url, "unneeded"))) == 1
+    asyncio.run(scenario())
 
 
 def test_the_asyncio_client_tries_a_silent_server_once(serve):
