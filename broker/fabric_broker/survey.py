@@ -62,6 +62,8 @@ class IntentView:
     """the scheduler was busy: leave it alone until then"""
     cancel_at: float
     """when the last cancel task was sent; 0: never"""
+    cancels: int
+    """cancel tasks that were sent"""
     jobs: tuple[JobView, ...]
 
 
@@ -154,6 +156,7 @@ def _intent_view(item: dict[str, Any]) -> IntentView:
         reason=item.get("reason", ""),
         not_before=_seconds(item.get("not_before")) or 0.0,
         cancel_at=_seconds(item.get("cancel_at")) or 0.0,
+        cancels=int(item.get("cancels", 0)),
         jobs=tuple(_job_view(job) for job in item["jobs"]),
     )
 

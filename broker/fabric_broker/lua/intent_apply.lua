@@ -70,6 +70,7 @@ end
 function VERB.cancelling(change)
   if not state_of('intent', change.intent) then return false end
   redis.call('HSET', key('intent', change.intent), 'cancel_epoch', int(args.epoch), 'cancel_at', int(NOW))
+  redis.call('HINCRBY', key('intent', change.intent), 'cancels', 1)
   return true
 end
 

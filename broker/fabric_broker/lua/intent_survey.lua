@@ -28,7 +28,7 @@ end
 local intents = {}
 for i, id in ipairs(redis.call('ZRANGE', key('intents'), 0, -1)) do
   local intent = fields('intent', id, { 'pool', 'kind', 'state', 'jobs', 'created', 'since', 'tries', 'host',
-    'reason', 'not_before', 'cancel_at' })
+    'reason', 'not_before', 'cancel_at', 'cancels' })
   local jobs = {}
   for k = 0, tonumber(intent.jobs or 0) - 1 do
     local name = id .. '.' .. int(k)

@@ -105,16 +105,20 @@ class LocalScheduler:
     def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
         """Ask keepers to end their jobs; see `Scheduler.cancel`.
 
-        What a keeper left behind when it was killed is killed as well, unless it still drains.
+        A keeper is known by its id or, where that is not recorded, by its job. What one left behind when it was
+        killed is killed as well, unless it still drains.
         """
-        wishes = {job: wish for job, _id, wish in jobs}
-        found = [each for each in job_processes(self._home) if each.job in wishes]
-        kept = {each.job for each in found if each.keeps}
-        for each in found:
-            if each.keeps:
+        found: dict[str, list[JobProcess]] = {}
+        for each in job_processes(self._home):
+            found.setdefault(each.job, []).append(each)
+        for job, its_id, wish in jobs:
+            processes = found.get(job, [])
+            kept = [each for each in processes if each.keeps]
+            for each in [each for each in kept if scheduler_id(each.process) == its_id] or kept:
                 each.process.send(signal.SIGTERM)
-            elif each.job not in kept and wishes[each.job] == "cancel":
-                each.process.send(signal.SIGKILL)
+            if not kept and wish == "cancel":
+                for each in processes:
+                    each.process.send(signal.SIGKILL)
 
 
 def keepers(home: Home) -> list[JobProcess]:

@@ -30,7 +30,7 @@ def job(intent: str, state: str = "running", *, holds: int = 0, **rest: Any) -> 
         "wish": None,
     }
     fields: dict[str, Any] = values | rest
-    return JobView(f"{intent}.0", state, holds=holds, **fields)  # type: ignore[arg-type]
+    return JobView(f"{intent}.0", state, holds=holds, **fields)
 
 
 def intent(
@@ -38,7 +38,7 @@ def intent(
 ) -> IntentView:
     of_job = {"wanted": "submitting", "enqueued": "submitting", "submitting": "submitting"}
     values: dict[str, Any] = {"pool": "p", "kind": "local", "since": NOW - 10, "tries": 0, "host": "here"}
-    values |= {"not_before": 0.0, "cancel_at": 0.0}
+    values |= {"not_before": 0.0, "cancel_at": 0.0, "cancels": 0}
     mine = {key: rest.pop(key) for key in list(rest) if key in values}
     jobs = (job(name, jobstate or of_job.get(state, "running"), holds=holds, **rest),)
     return IntentView(name, state=state, reason="", jobs=jobs, **(values | mine))
@@ -62,10 +62,11 @@ def see(
     return reconcile(survey, {"local": Scene(listing, 10.0)}, memory or Memory(), mono, RULES)
 
 
-def listing(*jobs: str, number: int = 1, began: float = 100.0, **fields: Any) -> Listing:
+def listing(
+    *jobs: str, number: int = 1, began: float = 100.0, proof: bool = True, host: str = "here"
+) -> Listing:
     seen = {f"{name}.0": Seen(f"{name}@1", "running") for name in jobs}
-    fields = {"proof": True, "host": "here"} | fields
-    return Listing(began, good=True, jobs=seen, number=number, **fields)
+    return Listing(began, good=True, jobs=seen, number=number, proof=proof, host=host)
 
 
 def of(plan: Plan, kind: type[C]) -> list[C]:

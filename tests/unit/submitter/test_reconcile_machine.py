@@ -41,8 +41,8 @@ class World:
         if "jobstate" in fields:
             fields["state"] = fields.pop("jobstate")
         intent = self.intents[name]
-        job = replace(intent.jobs[0], **fields)  # type: ignore[arg-type]
-        self.intents[name] = replace(intent, jobs=(job,), **of_intent)  # type: ignore[arg-type]
+        job = replace(intent.jobs[0], **fields)
+        self.intents[name] = replace(intent, jobs=(job,), **of_intent)
 
     def survey(self) -> Survey:
         pool = PoolView("p", "x", self.limit, self.slots, 30.0, self.queued, 0, wanted=self.wanted)
@@ -64,7 +64,9 @@ class World:
             job = JobView(
                 f"{name}.0", "submitting", "", self.slots, 0, False, self.now, None, None, "", "", None
             )
-            self.intents[name] = IntentView(name, "p", "x", "wanted", self.now, 0, "h", "", 0.0, 0.0, (job,))
+            self.intents[name] = IntentView(
+                name, "p", "x", "wanted", self.now, 0, "h", "", 0.0, 0.0, 0, (job,)
+            )
         for intent in plan.submit:
             self.set(intent.id, state="enqueued", since=self.now)
 

@@ -1,0 +1,115 @@
+"""Starting and stopping the submitter from elsewhere (`fabric up`, `fabric down`, `Fabric.connect`). No rq here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from fabric_broker.errors import FabricError, SchedulerError
+from fabric_broker.home import HOME_VARIABLE, Home
+from fabric_broker.lock import ProcessId
+
+from .adapters.local import keepers
+from .processes import job_processes
+
+START_WITHIN_S: Final = 20.0
+_LOOK_S: Final = 0.02
+_FOREIGN: Final = ("FABRIC_JOB", "FABRIC_JOB_TAG")
+
+
+class SubmitterError(FabricError):
+    """The submitter cannot be started."""
+
+
+def flock_path(home: Home) -> Path:
+    """Return the file whose lock a submitter holds while it lives."""
+    return home.path / "submitter.flock"
+
+
+def submitter(home: Home) -> ProcessId | None:
+    """Return the home's submitter, if one runs on this host."""
+    try:
+        record = json.loads(home.submitter_file.read_bytes())
+        process = ProcessId(int(record["pid"]), int(record["start"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return process if process.alive() else None
+
+
+def start_submitter(home: Home, *, timeout: float = START_WITHIN_S) -> ProcessId:
+    """Start the submitter in a session of its own, unless one runs; it outlives the caller.
+
+    Called twice at once, one submitter stays: the other ends by itself.
+
+    Raises
+    ------
+    SubmitterError
+        It did not start within `timeout` s; its log says why.
+    """
+    running = submitter(home)
+    if running is not None:
+        return running
+    # A submitter that is started from within a job is not part of that job.
+    env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pid = _spawn(home, env | {HOME_VARIABLE: str(home.path)})
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        running = submitter(home)
+        if running is not None:
+            return running
+        ended, status = os.waitpid(pid, os.WNOHANG) if pid else (0, 0)
+        if ended:
+            pid = 0
+            if status:
+                code = os.waitstatus_to_exitcode(status)
+                raise SubmitterError(f"the submitter ended with status {code}; see {home.submitter_log}")
+        time.sleep(_LOOK_S)
+    raise SubmitterError(f"the submitter did not start within {timeout:.0f} s; see {home.submitter_log}")
+
+
+def _spawn(home: Home, env: dict[str, str]) -> int:
+    command = [sys.executable, "-m", "fabric_submitter", "run", "--home", str(home.path)]
+    with home.submitter_log.open("ab") as log, Path(os.devnull).open("rb") as silence:
+        actions = [(os.POSIX_SPAWN_DUP2, silence.fileno(), 0)]
+        actions += [(os.POSIX_SPAWN_DUP2, log.fileno(), number) for number in (1, 2)]
+        # Not subprocess: nobody here will wait for it, and its end is not this process's business.
+        return os.posix_spawn(sys.executable, command, env, file_actions=actions, setsid=True)
+
+
+def stop_submitter(home: Home, timeout: float = 10.0) -> bool:
+    """Stop the submitter; its jobs go on. After `timeout` s it is killed. False if none ran here."""
+    running = submitter(home)
+    if running is None:
+        return False
+    running.send(signal.SIGTERM)
+    if not running.wait(timeout):
+        running.send(signal.SIGKILL)
+        running.wait(timeout)
+    return True
+
+
+def drain_local_jobs(home: Home, timeout: float) -> int:
+    """End the home's jobs on this host and wait until their last process is gone; answers how many there were.
+
+    For when no submitter does it. Their slots checkpoint and release within the pool's grace time.
+
+    Raises
+    ------
+    SchedulerError
+        Some are still there after `timeout` s.
+    """
+    jobs = keepers(home)
+    for keeper in jobs:
+        keeper.process.send(signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while left := {each.job for each in job_processes(home)}:
+        if time.monotonic() > deadline:
+            raise SchedulerError(f"jobs {', '.join(sorted(left))} did not end within {timeout:.0f} s")
+        time.sleep(_LOOK_S)
+    return len(jobs)
