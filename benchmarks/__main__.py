@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import sys
 from pathlib import Path
 
 from benchmarks import agent_memory, help_time, reassign, serial_slot, short_learners, two_slots
@@ -42,6 +44,8 @@ def main() -> None:
         parser.error("--rounds: at least 1")
     if options.record and options.names:
         parser.error("--record: only all benchmarks together, not some by name")
+    # So that `timeout` and the like leave nothing running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("benchmarks: ended by SIGTERM"))
     # The benchmarks have a fabric of their own, whatever the user's shell points to.
     for name in [name for name in os.environ if name.startswith("FABRIC_") and name != "FABRIC_REDIS_SERVER"]:
         del os.environ[name]
