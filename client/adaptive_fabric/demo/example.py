@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from fabric_broker.home import HOME_VARIABLE
 
-PAUSE_S: Final = 0.018
+PAUSE_S: Final = 0.014
 """Seconds that each evaluation takes, so that the whole run takes about 20."""
 
 POINTS: Final = 201

@@ -83,7 +83,7 @@ class Lines:
         running = sum(job.state == "running" for job in view.jobs)
         self.say(
             f"{view.share:4.0%}  {view.status.points} points, {view.done}/{view.status.total} learners done, "
-            f"{running} jobs, {view.status.counts.get('leased', 0)} learners leased"
+            f"{running} {'job' if running == 1 else 'jobs'}, {view.status.counts.get('leased', 0)} learners leased"
         )
 
 

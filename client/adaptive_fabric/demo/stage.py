@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 from adaptive_fabric import running
@@ -27,6 +25,7 @@ from fabric_submitter.specs import Local
 
 from . import example
 from .crash import Crash, kill_busiest
+from .interruption import Interruption
 from .plotting import plot
 from .screen import Screen, View
 
@@ -37,7 +36,6 @@ LIMIT_S: Final = 300.0
 
 _LOOK_S: Final = 0.2
 _KEPT_VARIABLES: Final = ("FABRIC_REDIS_SERVER", "FABRIC_DEBUG")
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoError(FabricError):
@@ -97,30 +95,34 @@ def run_demo(folder: str | Path, screen: Screen) -> Report:
     if lock is None:
         raise LockedError(f"a demo runs in {home.path} already; give another folder with --dir")
     try:
-        with _own_environment(home), _ended_by_signals():
+        with _own_environment(home), Interruption() as interruption:
             config = Config.load(home, os.environ)
             try:
                 with screen:
-                    return _perform(home, config, screen)
+                    return _perform(home, config, screen, interruption)
             finally:
-                _stop(home, config, screen)
+                interruption.over()
+                running.down(home, config)
+                screen.say("everything that was started has stopped")
     finally:
         os.close(lock)
 
 
-def _perform(home: Home, config: Config, screen: Screen) -> Report:
+def _perform(home: Home, config: Config, screen: Screen, interruption: Interruption) -> Report:
     screen.say(f"starting a Redis server, a submitter and {JOBS} jobs in {home.path}")
-    running.up(home, config)
+    with interruption.shielded():
+        running.up(home, config)
     with Fabric.open(home, config) as fabric:
         for earlier in fabric.runs():
             earlier.cancel()  # of a demo that was cut off
+        old_jobs = frozenset(job.id for job in fabric.jobs())
         (home.path / example.NOTES).write_text("")
         learners, names = example.learners()
         fabric.pool("local", SPEC, jobs=JOBS)
         began = time.monotonic()
         run = fabric.submit(learners, names=names, goal=example.enough, pool="local", save_interval=5)
         try:
-            crash = _watch(run, screen)
+            crash = _watch(run, old_jobs, screen)
         except BaseException:
             run.cancel()
             raise
@@ -128,12 +130,12 @@ def _perform(home: Home, config: Config, screen: Screen) -> Report:
         return _report(run, home, crash, seconds)
 
 
-def _watch(run: Run, screen: Screen) -> Crash | None:
+def _watch(run: Run, old_jobs: frozenset[str], screen: Screen) -> Crash | None:
     """Show the run until it has ended; half-way, kill one of its jobs."""
     crash: Crash | None = None
     deadline = time.monotonic() + LIMIT_S
     while True:
-        view = _view(run)
+        view = _view(run, old_jobs)
         screen.show(view)
         if crash is None and view.share >= 0.5:
             crash = kill_busiest(run.broker, view.jobs, view.learners)
@@ -152,10 +154,10 @@ def _watch(run: Run, screen: Screen) -> Crash | None:
         time.sleep(_LOOK_S)
 
 
-def _view(run: Run) -> View:
+def _view(run: Run, old_jobs: frozenset[str]) -> View:
     # The records after the status: when that says "ended", they are the last ones.
     status = run.status()
-    return View(status, run.fabric.jobs(), run.learners())
+    return View(status, [job for job in run.fabric.jobs() if job.id not in old_jobs], run.learners())
 
 
 def _report(run: Run, home: Home, crash: Crash | None, seconds: float) -> Report:
@@ -202,18 +204,6 @@ def _write_data(run: Run, learners: list[Any], folder: Path) -> Path:
         return example.write_csv(learners, folder / "data.csv")
 
 
-def _stop(home: Home, config: Config, screen: Screen) -> None:
-    """Stop all that was started; a second Ctrl-C does not stop the stopping."""
-    numbers = (signal.SIGINT, *_ENDING)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        running.down(home, config)
-        screen.say("everything that was started has stopped")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @contextmanager
 def _own_environment(home: Home) -> Iterator[None]:
     """Let nothing of the user's own fabric reach the demo's: its variables name another server, store, name."""
@@ -226,18 +216,3 @@ def _own_environment(home: Home) -> Iterator[None]:
     finally:
         del os.environ["FABRIC_HOME"]
         os.environ.update(before)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does: by way of the code that stops everything."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in _ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
