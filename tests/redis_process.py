@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from redis import Redis
+from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from fabric_broker.connection import Server, connect
@@ -25,8 +26,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 class RedisProcess:
     """A server on a unix socket and a free loopback port, without a password, its data in a folder of its own."""
 
-    def __init__(self, *options: str, program: Program | None = None) -> None:
+    def __init__(self, *options: str, program: Program | None = None, conf: Path | None = None) -> None:
+        """Options (words of a command line) win over ours, and ours over those in the file `conf`."""
         self.program = program or find_program()
+        self.conf = conf
         self.options: tuple[str, ...] = options
         # Not pytest's tmp_path: with the test's name in it, it gets too long for a socket.
         self.folder = Path(tempfile.mkdtemp(prefix="fabric-redis-"))
@@ -64,7 +67,8 @@ class RedisProcess:
             if self._try_to_start():
                 return
             self.port = 0  # somebody took the port meanwhile
-        raise AssertionError(f"redis-server does not start:\n{(self.folder / 'log').read_text()}")
+        said = [path.read_text() for path in (self.folder / "out", self.folder / "log") if path.exists()]
+        raise AssertionError("redis-server does not start:\n" + "\n".join(said))
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -115,19 +119,22 @@ class RedisProcess:
             "--appendfsync": "everysec",
         }
         arguments = [word for pair in fixed.items() for word in pair]
-        self.process = subprocess.Popen(
-            [self.program.path, *arguments, *self.options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
-            start_new_session=True,  # a Ctrl-C is for pytest; the fixture then ends this
-        )
+        with (self.folder / "out").open("wb") as out:
+            self.process = subprocess.Popen(
+                [self.program.path, *([self.conf] if self.conf else []), *arguments, *self.options],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=_die_with_parent,
+                start_new_session=True,  # a Ctrl-C is for pytest; the fixture then ends this
+            )
         deadline = time.monotonic() + _START
         with self.client() as client:
             while self.process.poll() is None and time.monotonic() < deadline:
                 try:
                     client.ping()
+                except AuthenticationError:  # it answers
+                    return True
                 except RedisConnectionError:  # not there yet, or loading
                     time.sleep(0.005)
                 else:
