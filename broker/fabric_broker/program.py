@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ServerError
+from .home import HOME_VARIABLE
 from .listen import Listen
 
 _NAMES = ("redis-server", "valkey-server")
 _OLDEST = (6, 2)
 _TIMEOUT = 10.0  # s for the program to tell its version
+_START = 30.0  # s for the program to read its configuration
+_JOB_VARIABLES = ("FABRIC_JOB", "FABRIC_JOB_TAG")
 _VERSION = re.compile(r"\bv=(\d+)\.(\d+)")
 
 
@@ -23,6 +27,35 @@ class Program:
 
     path: Path
     version: tuple[int, int]
+
+    def start(self, conf: Path, inherited: int, home: Path) -> None:
+        """Run it until it has made itself a daemon, which Redis does with a session of its own.
+
+        It inherits one file descriptor, and FABRIC_HOME. Raises ServerError.
+        """
+        # Without the marks of a job: the keeper of a job ends every process that carries them.
+        env = {name: value for name, value in os.environ.items() if name not in _JOB_VARIABLES}
+        env[HOME_VARIABLE] = str(home)
+        try:
+            done = subprocess.run(
+                [self.path, conf],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                cwd=conf.parent,
+                env=env,
+                pass_fds=[inherited],
+                timeout=_START,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ServerError(f"cannot run {self.path}: {error}") from error
+        if done.returncode != 0:
+            # Only the last line: one before it may repeat the line of redis.conf with the password.
+            words = (
+                done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+            ).splitlines()
+            raise ServerError(f"{self.path} did not start: {words[-1]}")
 
 
 def find_program(named: Path | None = None) -> Program:
@@ -71,6 +104,16 @@ def _version(path: Path) -> tuple[int, int] | None:
         return None
     found = _VERSION.search(told.stdout)
     return (int(found[1]), int(found[2])) if told.returncode == 0 and found else None
+
+
+def write_configuration(path: Path, text: str) -> None:
+    """Write redis.conf, for this user's eyes only. Raises ServerError."""
+    try:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+    except OSError as error:
+        raise ServerError(f"cannot write {path}: {error.strerror}") from error
 
 
 def configuration(listen: Listen, run_dir: Path, log: Path, password: str, max_clients: int) -> str:

@@ -8,9 +8,7 @@ says whether one runs on these data even if whoever started it died half-way.
 from __future__ import annotations
 
 import os
-import resource
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,11 +19,12 @@ from urllib.parse import urlsplit
 from .config import Config
 from .connection import Server, connect, embedded, read_address
 from .errors import FabricError, LockedError, ServerError, UnreachableError
-from .home import HOME_VARIABLE, Home
+from .home import Home
 from .listen import Listen, choose, told
 from .lock import ProcessId, UpLock, exclusive, take_flock, write_json
-from .program import Program, configuration, find_program
+from .program import Program, configuration, find_program, write_configuration
 from .records import SCHEMA
+from .room import make_room, starting_clients
 from .signing import load_secret
 from .trouble import Trouble, classify
 
@@ -34,9 +33,6 @@ _POLL = 0.02  # s
 _STRANGER = 3.0  # s that ours may take to notice that somebody else has its port
 _LOADING = 600.0  # s that a server may take to read its data
 _STARTS = 3  # tries, each with another port, when somebody takes the port first
-_CLIENTS = 10_000  # connections, unless the pools want more
-_SPARE = 64  # connections for clients and the submitter; file descriptors of the server itself
-_JOB_VARIABLES = ("FABRIC_JOB", "FABRIC_JOB_TAG")
 
 
 class EmbeddedServer:
@@ -67,7 +63,8 @@ class EmbeddedServer:
         LockedError
             The server runs on another host, or another `up` is at work for long.
         ServerError
-            There is no redis-server program, it does not start, or it runs on another address than `bind`.
+            There is no redis-server program, it does not start, it runs on another address than `bind`, or it
+            has no room for as many connections as the pools want jobs.
         UsageError
             `bind` is no address of this host.
         """
@@ -76,10 +73,12 @@ class EmbeddedServer:
             self._refuse_another_host(take_over)
             server = self._running()
             if server is None:
-                return self._start(bind)
-            if bind is not None and urlsplit(server.url).hostname != told(bind):
+                server = self._start(bind)
+            elif bind is not None and urlsplit(server.url).hostname != told(bind):
                 raise ServerError(f"the server runs already, at {server}; to move it, `fabric down` first")
-            return server
+        with closing(connect(server)) as client:
+            make_room(client, self.config)
+        return server
 
     def down(self) -> bool:
         """Stop the server, its data safe on disk; whether it ran.
@@ -123,6 +122,8 @@ class EmbeddedServer:
             One runs on this home's data, nobody wrote down which, and it does not answer.
         """
         lock = UpLock.read(self.home.server_lock)
+        if lock is not None and lock.is_elsewhere():
+            return None
         if lock is None or not lock.alive():
             lock = None if self._adopt() is None else UpLock.read(self.home.server_lock)
         return None if lock is None else lock.process
@@ -175,7 +176,7 @@ class EmbeddedServer:
         _make_private_folder(self.run_dir)
         program = find_program(self.config.redis_server)
         self._check_data(program)
-        clients = _max_clients(self.config)
+        clients = starting_clients(self.config)
         taken = ""
         for _ in range(_STARTS):
             listen = choose(self.run_dir, bind, str(read_address(self.home).get("url", "")))
@@ -192,7 +193,7 @@ class EmbeddedServer:
         """Start the program once; whether it answers. False: it ended, its log says why."""
         password = load_secret(self.home.password_file)
         flock = self.run_dir / "server.flock"
-        descriptor = take_flock(flock)
+        descriptor = take_flock(flock, _ANSWER)  # somebody may be looking whether it is held
         if descriptor is None:
             raise ServerError(f"another process holds {flock}; is a server running on these data?")
         try:
@@ -200,7 +201,8 @@ class EmbeddedServer:
             UpLock.of(ProcessId.current(), self.run_dir).write(self.home.server_lock)
             write_json(self.home.server_file, self._address(listen))
             text = configuration(listen, self.run_dir, self.home.redis_log, password, clients)
-            _spawn(program, _write_private(self.run_dir / "redis.conf", text), descriptor, self.home)
+            write_configuration(self.run_dir / "redis.conf", text)
+            program.start(self.run_dir / "redis.conf", descriptor, self.home.path)
         finally:
             os.close(descriptor)  # the server has inherited it
         pid = self._await(embedded(self.home), self.run_dir, lambda: _is_held(flock))
@@ -305,19 +307,6 @@ def _is_held(flock: Path) -> bool:
     return False
 
 
-def _max_clients(config: Config) -> int:
-    """How many connections to allow: each job needs one, and each is an open file."""
-    jobs = sum(int(pool.get("jobs", 1)) for pool in config.pools.values())
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    allowed = 10 * _CLIENTS + jobs if files == resource.RLIM_INFINITY else files - _SPARE
-    if jobs + _SPARE > allowed:
-        raise ServerError(
-            f"the pools want {jobs} jobs, each with a connection of its own, but this host lets a process open "
-            f"{files} files (`ulimit -Hn`): raise that, or lower the pools' jobs"
-        )
-    return min(allowed, max(_CLIENTS, jobs + _SPARE))
-
-
 def _make_private_folder(path: Path) -> None:
     """Make the folder of socket and data; refuse one that another user has put there."""
     try:
@@ -329,38 +318,3 @@ def _make_private_folder(path: Path) -> None:
     except OSError as error:
         raise ServerError(f"cannot use {path} for the server's data: {error.strerror}") from error
     raise ServerError(f"{path} is not a folder of this user's own; name another in $FABRIC_RUN_DIR")
-
-
-def _write_private(path: Path, text: str) -> Path:
-    try:
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-    except OSError as error:
-        raise ServerError(f"cannot write {path}: {error.strerror}") from error
-    return path
-
-
-def _spawn(program: Program, conf: Path, flock: int, home: Home) -> None:
-    """Run the program until it has made itself a daemon, which Redis does with a session of its own."""
-    # Without the marks of a job: the keeper of a job ends every process that carries them.
-    env = {name: value for name, value in os.environ.items() if name not in _JOB_VARIABLES}
-    env[HOME_VARIABLE] = str(home.path)
-    try:
-        done = subprocess.run(
-            [program.path, conf],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd=conf.parent,
-            env=env,
-            pass_fds=[flock],
-            timeout=30,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ServerError(f"cannot run {program.path}: {error}") from error
-    if done.returncode != 0:
-        # Only the last line: one before it may repeat the line of redis.conf with the password.
-        words = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
-        raise ServerError(f"{program.path} did not start: {words[-1]}")

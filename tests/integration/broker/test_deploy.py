@@ -117,7 +117,7 @@ def test_a_job_cannot_touch_the_control_plane(site):
         "SHUTDOWN",
         "ACL LIST",
         "MONITOR",
-        "DEBUG SLEEP 0",
+        "REPLICAOF NO ONE",
         "GET other:key",
     ],
 )

@@ -16,19 +16,23 @@ from pathlib import Path
 
 import pytest
 
+from fabric_broker import calls
+from fabric_broker.broker import Broker
 from fabric_broker.config import Config
 from fabric_broker.connection import Server, check, connect
 from fabric_broker.errors import HomeError, KeyFileError, LockedError, ServerError, UsageError
 from fabric_broker.home import Home
 from fabric_broker.listen import LONGEST_SOCKET_PATH, Listen, choose
 from fabric_broker.lock import ProcessId, UpLock, take_flock
-from fabric_broker.program import find_program
+from fabric_broker.program import configuration, find_program
 from fabric_broker.server import EmbeddedServer
 
 Embedded = Callable[..., EmbeddedServer]
 
 UP = """
 import json, sys
+from fabric_broker import calls
+from fabric_broker.broker import Broker
 from fabric_broker.config import Config
 from fabric_broker.home import Home
 from fabric_broker.server import EmbeddedServer
@@ -452,7 +456,27 @@ def test_a_folder_for_the_data_that_is_a_link_or_anothers_is_refused(home, embed
             server.up()
 
 
-def test_more_jobs_than_connections_are_refused_naming_the_limit(home, embedded, monkeypatch):
+def test_up_waits_until_the_data_are_read(home, embedded, monkeypatch):
+    found = embedded().up()
+    with connect(found) as client:
+        client.config_set("rdbcompression", "no")
+        for n in range(30):
+            client.set(f"key:{n}", bytes(200_000))  # Redis 6.2 answers every 2 MB while it reads
+        client.bgrewriteaof()
+        while client.info("persistence")["aof_rewrite_in_progress"]:
+            pass
+    embedded().down()
+    slowly = "\nkey-load-delay 20000\n"  # µs for each key
+    monkeypatch.setattr(
+        "fabric_broker.server.configuration", lambda *arguments: configuration(*arguments) + slowly
+    )
+    with connect(embedded().up()) as client:
+        assert client.dbsize() == 30
+
+
+def test_more_jobs_than_this_host_allows_connections_are_refused_before_anything_starts(
+    home, embedded, monkeypatch
+):
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 1024))
     with pytest.raises(ServerError, match="ulimit -Hn"):
         embedded(home, pools={"big": {"jobs": 1000}}).up()
@@ -461,8 +485,16 @@ def test_more_jobs_than_connections_are_refused_naming_the_limit(home, embedded,
         assert client.config_get("maxclients") == {"maxclients": str(1024 - 64)}
 
 
-def test_pools_with_many_jobs_get_as_many_connections(home, embedded):
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 13_000:
-        pytest.skip("this machine lets no process open that many files")
-    with connect(embedded(home, pools={"big": {"jobs": 12_000}}).up()) as client:
-        assert int(client.config_get("maxclients")["maxclients"]) >= 12_000
+def test_a_server_that_runs_is_given_room_for_the_jobs_of_the_pools_it_knows(home, embedded, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (400, 400))
+    with connect(embedded().up()) as client:
+        broker = Broker(client, "default")
+        for name, jobs in (("a", 300), ("b", 200)):
+            broker.do(calls.define_pool(name, spec={}, kind="local", limit=jobs, slots=1, ttl=30.0))
+        assert client.config_get("maxclients") == {"maxclients": str(400 - 64)}
+        embedded().up()
+        assert client.config_get("maxclients") == {"maxclients": str(500 + 64)}
+        broker.do(calls.define_pool("c", spec={}, kind="local", limit=10**8, slots=1, ttl=30.0))
+        with pytest.raises(ServerError, match=r"want 100000500 jobs.*ulimit -Hn"):
+            embedded().up()
+        assert client.ping(), "it goes on to run"
