@@ -181,7 +181,8 @@ class Deciding:
         return [Sending(calls.drain_job(self.me.job, self.me.nonce), self._took_drain)]
 
     def _log_lines(self) -> list[Sending]:
-        lines, self.log = self.log, []
+        lines = self.log.copy()
+        self.log.clear()  # whoever writes the log keeps a reference to it
         key = self.keys.log(self.me.job)
         sendings = []
         for learner, text in lines:

@@ -19,8 +19,8 @@ STREAM_RATE: Final = 20.0
 """Lines per second that may go into the stream for long; the log file gets all."""
 STREAM_BURST: Final = 200.0
 """Lines that may go into the stream at once."""
-LAST_WORDS: Final = 20
-"""Lines of a slot that are kept for the error record of its death."""
+LAST_WORDS: Final = 40
+"""Lines of a slot that are kept for the error record of its death: a crash's traceback and what came before it."""
 
 
 class Lines:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import ResponseError
 
 from fabric_broker.connection import Server, connect_async
 from fabric_broker.keys import Keys
@@ -13,7 +16,7 @@ from fabric_broker.trouble import Trouble, classify
 from .fetching import Sending
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio.connection import AbstractConnection
 
 TIMEOUT: Final = 5.0
 """Seconds to connect and to get each answer, at most."""
@@ -44,11 +47,12 @@ class AwayError(Exception):
 class Wire:
     """An open connection; one `ask` at a time.
 
-    Only pipelines are used: with redis-py a plain command would open a connection beside that of the pipelines.
+    It is redis-py's connection without the client around it: the client's pool would silently connect anew, and the
+    agent must know when it did, because Redis may have forgotten its last seconds.
     """
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
-        self._redis = redis
+    def __init__(self, connection: AbstractConnection, keys: Keys) -> None:
+        self._connection = connection
         self._prefix = keys.prefix
 
     @classmethod
@@ -63,8 +67,11 @@ class Wire:
         AwayError
             The server is away, or not ready.
         """
-        wire = cls(connect_async(server, timeout=TIMEOUT), keys)
+        pool = connect_async(server, timeout=TIMEOUT).connection_pool
+        wire = cls(pool.make_connection(), keys)  # type: ignore[no-untyped-call]
         try:
+            with _told_as_away():
+                await wire._connection.connect()  # type: ignore[no-untyped-call]
             await wire._load_scripts()
         except BaseException:
             await wire.close()
@@ -73,11 +80,7 @@ class Wire:
 
     async def close(self) -> None:
         """Close the connection, whatever state it is in."""
-        try:
-            await self._redis.aclose()
-        except Exception as error:
-            if not classify(error).is_unknown:
-                raise
+        await self._connection.disconnect(nowait=True)
 
     async def ask(self, sendings: Sequence[Sending]) -> list[Trouble]:
         """Ask all in one round trip and hand the answers to their takers; answers why some were refused.
@@ -116,16 +119,30 @@ class Wire:
                 _refusal(reply)
 
     async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        pipe = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
-        try:
-            return await pipe.execute(raise_on_error=False)
-        except Exception as error:
-            trouble = classify(error)
-            if not trouble.is_unknown:
-                raise
-            raise AwayError(trouble, error) from error
+        connection = self._connection
+        replies: list[Any] = []
+        with _told_as_away():
+            if not connection.is_connected:
+                raise ConnectionResetError("the connection was closed")
+            await connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response(disable_decoding=True))
+                except ResponseError as error:
+                    replies.append(error)
+        return replies
+
+
+@contextmanager
+def _told_as_away() -> Iterator[None]:
+    """Say AwayError for whatever means that."""
+    try:
+        yield
+    except Exception as error:
+        trouble = classify(error)
+        if not trouble.is_unknown:
+            raise
+        raise AwayError(trouble, error) from error
 
 
 def _refusal(error: Exception) -> Trouble:
