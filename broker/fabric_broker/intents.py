@@ -144,9 +144,13 @@ def _text(reply: Any) -> str:
 # -- leading ------------------------------------------------------------------------------------------------
 
 
-def lead(nonce: str, *, host: str, ttl: float) -> Call[int | None]:
-    """Take or renew the leader lease, or give it up (``ttl`` 0); answers the epoch, None if another leads."""
-    return Call("lead", {"nonce": nonce, "host": host, "ttl": _ms(ttl)}, lambda reply: int(reply) or None)
+def lead(nonce: str, *, host: str, ttl: float, succeeds: str = "") -> Call[int | None]:
+    """Take or renew the leader lease, or give it up (``ttl`` 0); answers the epoch, None if another leads.
+
+    ``succeeds`` is the nonce of a submitter that is known to be dead: its lease is not waited for.
+    """
+    args = {"nonce": nonce, "host": host, "ttl": _ms(ttl), "succeeds": succeeds}
+    return Call("lead", args, lambda reply: int(reply) or None)
 
 
 @dataclass(frozen=True, slots=True)

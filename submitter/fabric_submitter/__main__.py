@@ -13,10 +13,10 @@ from redis.exceptions import RedisError
 
 from fabric_broker.errors import FabricError
 from fabric_broker.home import HOME_VARIABLE, Home
-from fabric_broker.lock import ProcessId, take_flock, write_json
+from fabric_broker.lock import take_flock
 
 from .context import Context
-from .daemon import flock_path
+from .daemon import SubmitterRecord, flock_path
 from .worker import WorkerChild, work
 
 STOP_WITHIN_S = 8.0
@@ -67,12 +67,13 @@ def _run(context: Context) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    me = ProcessId.current()
-    write_json(home.submitter_file, {"pid": me.pid, "start": me.start})
+    before, me = SubmitterRecord.read(home), SubmitterRecord.of_this_process()
+    me.write(home)
     _log.info("submitter of %s, pid %d", home.path, me.pid)
     worker = WorkerChild(home)
+    succeeds = before.nonce if before is not None and before.is_dead else ""
     try:
-        Submitter(context).run(stop, worker)
+        Submitter(context, nonce=me.nonce, succeeds=succeeds).run(stop, worker)
     finally:
         worker.stop(STOP_WITHIN_S)
         home.submitter_file.unlink(missing_ok=True)

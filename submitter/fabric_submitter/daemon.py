@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
+import socket
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from fabric_broker.errors import FabricError, SchedulerError
 from fabric_broker.home import HOME_VARIABLE, Home
-from fabric_broker.lock import ProcessId
+from fabric_broker.lock import ProcessId, boot_id, write_json
 
 from .adapters.local import keepers
 from .processes import job_processes
@@ -26,6 +29,54 @@ class SubmitterError(FabricError):
     """The submitter cannot be started."""
 
 
+@dataclass(frozen=True, slots=True)
+class SubmitterRecord:
+    """What lies in submitter.json: which process on which host, and the nonce under which it leads."""
+
+    pid: int
+    start: int
+    host: str
+    boot_id: str
+    nonce: str
+
+    @classmethod
+    def of_this_process(cls) -> SubmitterRecord:
+        """Return a new record for the calling process."""
+        me = ProcessId.current()
+        return cls(me.pid, me.start, socket.gethostname(), boot_id(), secrets.token_hex(8))
+
+    @classmethod
+    def read(cls, home: Home) -> SubmitterRecord | None:
+        """Return what the last submitter left or the running one wrote; None if that tells nothing."""
+        try:
+            return cls(**json.loads(home.submitter_file.read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, home: Home) -> None:
+        """Put the record into submitter.json. Raises HomeError."""
+        write_json(home.submitter_file, asdict(self))
+
+    @property
+    def process(self) -> ProcessId:
+        """The submitter, if it is of this host and boot."""
+        return ProcessId(self.pid, self.start)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether it lives, and on this host."""
+        return self._is_of_this_host and self.boot_id == boot_id() and self.process.alive()
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is known to be dead; of one on another host nothing is known."""
+        return self._is_of_this_host and not self.runs_here
+
+    @property
+    def _is_of_this_host(self) -> bool:
+        return self.host == socket.gethostname()
+
+
 def flock_path(home: Home) -> Path:
     """Return the file whose lock a submitter holds while it lives."""
     return home.path / "submitter.flock"
@@ -33,12 +84,8 @@ def flock_path(home: Home) -> Path:
 
 def submitter(home: Home) -> ProcessId | None:
     """Return the home's submitter, if one runs on this host."""
-    try:
-        record = json.loads(home.submitter_file.read_bytes())
-        process = ProcessId(int(record["pid"]), int(record["start"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return process if process.alive() else None
+    record = SubmitterRecord.read(home)
+    return record.process if record is not None and record.runs_here else None
 
 
 def start_submitter(home: Home, *, timeout: float = START_WITHIN_S) -> ProcessId:

@@ -22,6 +22,7 @@ from .adapters.scheduler import Listing, Seen
 class Rules:
     """How patient the submitter is; seconds and counts."""
 
+    tick: float = 1.0
     start_within: float = 30.0
     """an intent that no task took by then is enqueued anew"""
     answer_within: float = 60.0

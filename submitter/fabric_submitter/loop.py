@@ -26,6 +26,7 @@ from fabric_broker.connection import Server, Trouble, as_fabric_error, check_sch
 from fabric_broker.errors import FabricError, UsageError
 from fabric_broker.home import Home
 from fabric_broker.intents import Change, Enqueued, Leadership, Over
+from fabric_broker.scripts import Call
 from fabric_broker.survey import IntentView, Survey, survey
 
 from .adapters.scheduler import find
@@ -36,7 +37,7 @@ from .polling import Poller
 from .reconcile import Memory, Plan, Scene, reconcile
 from .worker import WorkerChild
 
-TICK_S: Final = 1.0
+RETRY_S: Final = 1.0
 LEADER_TTL_S: Final = 10.0
 CHANGES_PER_CALL: Final = 200
 PAGES_PER_TICK: Final = 20
@@ -58,12 +59,17 @@ class _Link:
 
 
 class Submitter:
-    """Keeps the pools of one fabric at their numbers of jobs."""
+    """Keeps the pools of one fabric at their numbers of jobs.
 
-    def __init__(self, context: Context, rules: Rules | None = None) -> None:
+    It leads under ``nonce``, at once if the leader is the submitter ``succeeds``, which is known to be dead.
+    """
+
+    def __init__(
+        self, context: Context, *, nonce: str, succeeds: str = "", rules: Rules | None = None
+    ) -> None:
         self._context = context
         self._rules = rules or Rules()
-        self._nonce = secrets.token_hex(8)
+        self._nonce, self._succeeds = nonce, succeeds
         self._leads = False
         self._memory = Memory()
         self._pollers: dict[str, Poller] = {}
@@ -76,7 +82,7 @@ class Submitter:
         server: Server | None = None
         while not stop.is_set():
             began = time.monotonic()
-            pause = TICK_S
+            pause = self._rules.tick
             try:
                 link = self._connected()
                 if server is not None and link.server != server:
@@ -93,7 +99,7 @@ class Submitter:
 
     def tick(self, broker: Broker, control: ControlQueue) -> None:
         """Do once what there is to do; raises what redis-py raises when the server is away."""
-        epoch = broker.do(intents.lead(self._nonce, host=socket.gethostname(), ttl=LEADER_TTL_S))
+        epoch = broker.do(self._lead(LEADER_TTL_S))
         if self._leads != (epoch is not None):
             self._leads = epoch is not None
             _log.info("this submitter %s", f"leads (epoch {epoch})" if self._leads else "follows another one")
@@ -106,6 +112,9 @@ class Submitter:
         plan = reconcile(seen, self._scenes(seen), self._memory, time.monotonic(), rules)
         self._memory = plan.memory
         self._carry_out(plan, seen, broker, control, Leadership(self._nonce, epoch))
+
+    def _lead(self, ttl: float) -> Call[int | None]:
+        return intents.lead(self._nonce, host=socket.gethostname(), ttl=ttl, succeeds=self._succeeds)
 
     def _carry_out(
         self, plan: Plan, seen: Survey, broker: Broker, control: ControlQueue, leadership: Leadership
@@ -176,7 +185,7 @@ class Submitter:
             poller.stop()
         if self._link is not None and self._leads:
             try:
-                self._link.broker.do(intents.lead(self._nonce, host=socket.gethostname(), ttl=0.0))
+                self._link.broker.do(self._lead(0.0))
             except (RedisError, OSError) as error:
                 _log.info("cannot resign (%s); another one leads in %.0f s", error, LEADER_TTL_S)
         self._disconnect()
@@ -196,15 +205,15 @@ class _Complaint:
         if classify(error) in (Trouble.BUG, Trouble.SCRIPT_MISSING) and not isinstance(error, FabricError):
             self._bugs += 1
             _log.exception("this should not happen; trying again", exc_info=error)
-            return min(LONGEST_PAUSE_S, TICK_S * 2.0**self._bugs)
+            return min(LONGEST_PAUSE_S, RETRY_S * 2.0**self._bugs)
         shown = as_fabric_error(error, _address(context))
         text = str(shown or error)
         if not self._text:
             self._since = now
         if text != self._text or now - self._said >= REMIND_S:
-            _log.warning("%s; trying again every %.0f s", text, TICK_S)
+            _log.warning("%s; trying again every %.0f s", text, RETRY_S)
             self._text, self._said = text, now
-        return TICK_S
+        return RETRY_S
 
     def over(self) -> None:
         """All is well."""

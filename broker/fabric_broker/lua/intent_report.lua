@@ -7,10 +7,10 @@
 local name = key('intent', args.intent)
 local intent = read_hash(name)
 if not intent.pool then return 'GONE' end
+if intent.task ~= args.task then return 'FENCED' end
 if intent.state == 'submitted' then return 'ALREADY' end
-if intent.state ~= 'submitting' or intent.task ~= args.task then return 'FENCED' end
+if intent.state ~= 'submitting' then return 'FENCED' end
 begin_freeing()
-redis.call('HDEL', name, 'task')
 redis.call('HSET', name, 'since', int(NOW), 'reason', args.reason)
 if args.result == 'busy' then
   redis.call('HSET', name, 'state', 'wanted', 'not_before', int(NOW + args.wait))

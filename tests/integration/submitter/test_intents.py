@@ -100,6 +100,15 @@ def test_whoever_resigns_is_followed_at_once(fabric):
     assert fabric.broker.do(intents.lead("other", host="h", ttl=10.0)) is not None
 
 
+def test_a_submitter_that_is_known_dead_is_followed_at_once_under_a_new_epoch(fabric):
+    wrong = intents.lead("next", host="h", ttl=10.0, succeeds="another")
+    assert fabric.broker.do(wrong) is None
+    epoch = fabric.broker.do(intents.lead("next", host="h", ttl=10.0, succeeds="me"))
+    assert epoch is not None
+    assert epoch > fabric.me.epoch
+    assert fabric.intend("i1") is Outcome.FENCED
+
+
 def test_an_epoch_is_not_issued_again_when_redis_forgot_it(fabric):
     fabric.redis.delete(fabric.broker.keys.leader)
     fabric.at(1000.001)
@@ -181,6 +190,7 @@ def test_a_task_that_was_stopped_while_another_submitted_learns_that_it_is_one_t
     late = intents.submitted("i1", "t1", host="h", ids={"i1.0": "1@1"})
     assert fabric.broker.do(late) is Outcome.FENCED
     assert fabric.broker.do(intents.submitted("i1", "t2", host="h", ids={"i1.0": "2@2"})) is Outcome.OK
+    assert fabric.broker.do(late) is Outcome.FENCED
     assert fabric.intent("i1").jobs[0].scheduler_id == "2@2"
 
 
