@@ -18,7 +18,9 @@ local function somebody_else_idles()
   return false
 end
 
-local silent = tonumber(redis.call('HGET', key('leader'), 'until') or 0) < NOW
+-- It ticks every second; a leader lease that still runs says nothing of one that died just now.
+local SILENT_MS = 5000
+local silent = NOW - tonumber(redis.call('HGET', key('leader'), 'seen') or 0) > SILENT_MS
 local leased = tonumber(redis.call('HGET', key('pool', job.pool), 'leased') or 0)
 if silent and leased > 0 and not somebody_else_idles() then return 'stay' end
 begin_freeing()
