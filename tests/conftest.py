@@ -12,19 +12,19 @@ import functools
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 from tests.redis_process import RedisProcess
+from tests.servers import kill_servers_of
 
 from fabric_broker.config import Config
 from fabric_broker.home import Home
-from fabric_broker.lock import ProcessId
 from fabric_broker.server import EmbeddedServer
 
 
@@ -112,25 +112,10 @@ def embedded(home: Home) -> Iterator[Callable[..., EmbeddedServer]]:
     """Make an EmbeddedServer: `embedded()` for `home`, `embedded(other_home)`, settings by name."""
     homes: set[Home] = set()
 
-    def make(of: Home = home, **settings: object) -> EmbeddedServer:
+    def make(of: Home = home, **settings: Any) -> EmbeddedServer:
         homes.add(of)
-        return EmbeddedServer(of, Config(**settings))  # type: ignore[arg-type]
+        return EmbeddedServer(of, Config(**settings))
 
     yield make
     for each in homes:
-        _kill_servers_of(each)
-
-
-def _kill_servers_of(home: Home) -> None:
-    """Kill every redis-server that carries this home in its environment, known to a lock or not."""
-    mark = f"FABRIC_HOME={home.path}".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            is_server = b"redis-server" in (folder / "cmdline").read_bytes()
-            is_ours = mark in (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # it has ended, or is another user's
-            continue
-        process = ProcessId.of(int(folder.name)) if is_server and is_ours else None
-        if process is not None:
-            process.send(signal.SIGKILL)
-            assert process.wait(20)
+        kill_servers_of(each)

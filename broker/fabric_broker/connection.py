@@ -185,7 +185,8 @@ def address(client: Redis | AsyncRedis) -> str:
         return f"unix://{options['path']}"
     host = options.get("host", "localhost")
     host = f"[{host}]" if ":" in host else host
-    return f"redis://{host}:{options.get('port', 6379)}"
+    scheme = "rediss" if "SSL" in client.connection_pool.connection_class.__name__ else "redis"
+    return f"{scheme}://{host}:{options.get('port', 6379)}"
 
 
 def check(client: Redis) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabric_broker.connection import Server
+from fabric_broker.connection import Server, address, connect
 from fabric_broker.errors import UsageError
 
 
@@ -56,3 +56,10 @@ def test_a_refused_url_is_not_repeated_for_it_may_hold_a_password():
 def test_a_password_in_the_url_wins_over_one_from_elsewhere():
     assert Server.parse("redis://:here@h", "elsewhere").password == "here"
     assert Server.parse("redis://h", "elsewhere").password == "elsewhere"
+
+
+@pytest.mark.parametrize("url", ["redis://h:1", "rediss://h:6379", "redis://[::1]:7", "unix:///run/r.sock"])
+def test_a_client_tells_its_address_without_user_and_password(url):
+    given = url.replace("//", "//me:s3cret@")
+    with connect(Server.parse(given)) as client:
+        assert address(client) == url
