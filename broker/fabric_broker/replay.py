@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import pickle
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -19,6 +20,9 @@ Memo = dict[Any, Any]
 
 REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 """What `tell` raises for a point that the learner has no place for, e.g. IntegratorLearner's ValueError."""
+
+_GZIP: Final = 31
+"""zlib's name for "with a gzip header, and at most so many bits of window"."""
 
 _UNKNOWN_ASKED = 64
 """So many asked points in a row that the memo does not know end `take_memo`: more than were in flight."""
@@ -56,6 +60,20 @@ def set_data(learner: Any, blob: bytes) -> None:
     """
     _give(learner, pickle.loads(gzip.decompress(blob)))  # noqa: S301 - verified by the caller
     learner.remove_unfinished()
+
+
+def kept_points(blob: bytes) -> list[tuple[Any, Any]]:
+    """The finished points that the learner had not taken when this checkpoint file was written.
+
+    They stand behind the data, in a gzip member of their own, which plain `learner.load()` does not read. `blob` is
+    unpickled: the caller has verified it.
+    """
+    data = zlib.decompressobj(_GZIP)
+    data.decompress(blob)
+    if not data.unused_data:
+        return []
+    found: list[tuple[Any, Any]] = pickle.loads(gzip.decompress(data.unused_data))  # noqa: S301 - verified
+    return found
 
 
 def replay(learner: Any, points: Iterable[tuple[Any, Any]]) -> Memo:

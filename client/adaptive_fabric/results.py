@@ -16,7 +16,7 @@ from fabric_broker.errors import CorruptError, NotFoundError, SignatureError
 from fabric_broker.keys import split_learner_id
 from fabric_broker.payload import RunPayload
 from fabric_broker.records import Pointer, pointer_from
-from fabric_broker.replay import points, replay, set_data, take_memo
+from fabric_broker.replay import kept_points, points, replay, set_data, take_memo
 from fabric_broker.store import Store, checkpoint_path, payload_path
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Reader:
 
     def _fill(self, snapshot: Snapshot, *, strictly: bool) -> Any:
         learner = self._fresh(snapshot)
-        upto = self._set_newest(learner, snapshot, strictly=strictly)
+        upto, kept = self._set_newest(learner, snapshot, strictly=strictly)
         found, last = self._points(snapshot, upto)
         if last < snapshot.seq:
             if strictly:
@@ -115,7 +115,7 @@ class Reader:
             _warn(
                 f"{snapshot.learner}: points {last + 1} to {snapshot.seq} are in no checkpoint and no journal"
             )
-        take_memo(learner, replay(learner, found))
+        take_memo(learner, replay(learner, kept + found))
         return learner
 
     def _fresh(self, snapshot: Snapshot) -> Any:
@@ -126,19 +126,22 @@ class Reader:
             payload = self._store.read(payload_path(self._run, snapshot.learner))
         return cloudpickle.loads(self._signer.verify("learner", payload, learner=snapshot.learner))
 
-    def _set_newest(self, learner: Any, snapshot: Snapshot, *, strictly: bool) -> int:
-        """Load the newest checkpoint that is whole; answers the sequence that it covers, 0 if there is none."""
+    def _set_newest(
+        self, learner: Any, snapshot: Snapshot, *, strictly: bool
+    ) -> tuple[int, list[tuple[Any, Any]]]:
+        """Load the newest checkpoint that is whole; answers the sequence it covers, and points it keeps apart."""
         for pointer in snapshot.pointers:
             try:
-                set_data(learner, self._read(snapshot.learner, pointer))
+                blob = self._read(snapshot.learner, pointer)
+                set_data(learner, blob)
             except _DAMAGED as error:
                 if strictly:
                     # Perhaps the pointers moved on and this file was removed: look again before complaining.
                     raise _MovedError from error
                 _warn(f"{snapshot.learner}: checkpoint {pointer.token}-{pointer.n} cannot be used: {error}")
             else:
-                return pointer.upto
-        return 0
+                return pointer.upto, kept_points(blob)
+        return 0, []
 
     def _read(self, learner: str, pointer: Pointer) -> bytes:
         blob = self._store.read(checkpoint_path(self._run, learner, pointer.token, pointer.n))

@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+from pathlib import Path
 from typing import Any
 
 import adaptive
@@ -9,7 +10,7 @@ import cloudpickle
 import pytest
 
 from fabric_broker.errors import BrokerError
-from fabric_broker.replay import FRAME, POINT, points, replay, set_data, take_memo
+from fabric_broker.replay import FRAME, POINT, kept_points, points, replay, set_data, take_memo
 
 
 def square(x):
@@ -148,3 +149,18 @@ def test_a_batch_gives_its_points_back_in_order():
 def test_a_batch_of_anything_else_is_refused(batch):
     with pytest.raises(BrokerError):
         list(points(batch))
+
+
+def test_points_kept_behind_the_data_are_read_and_do_not_disturb_plain_loading(tmp_path: Path) -> None:
+    original = MAKERS["IntegratorLearner"]()
+    told = run(original, 20)
+    kept = [(0.123, 4.0)]
+    blob = file_of(original) + gzip.compress(pickle.dumps(kept))
+    (tmp_path / "file").write_bytes(blob)
+
+    loaded = MAKERS["IntegratorLearner"]()
+    loaded.load(tmp_path / "file")
+
+    assert loaded.data == dict(told)
+    assert kept_points(blob) == kept
+    assert kept_points(file_of(original)) == []
