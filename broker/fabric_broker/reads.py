@@ -91,8 +91,9 @@ def _run_status(run: str, settings: dict[str, str], counts: dict[str, str], cloc
     total = int(settings["total"])
     whole = "adding" not in settings
     points = int(counts.get("points", 0))
+    started = _seconds(settings.get("started"))
     still = max(0.0, clock - int(counts.get("rate_at", 0)) / 1000)
-    rate = float(counts.get("rate", 0)) * math.exp(-still / RATE_MEMORY)
+    rate = points_per_s(float(counts.get("rate", 0)), still=still, running=clock - (started or clock))
     state = run_state(by_state, whole=whole, paused="paused" in settings)
     return RunStatus(
         id=run,
@@ -103,9 +104,20 @@ def _run_status(run: str, settings: dict[str, str], counts: dict[str, str], cloc
         points=points,
         points_per_s=round(rate, 2) if state in ("active", "paused") else 0.0,
         eta_s=_eta(by_state, total, clock, settings) if state == "active" else None,
-        started=_seconds(settings.get("started")),
+        started=started,
         ended=_seconds(settings.get("ended")),
     )
+
+
+def points_per_s(decayed: float, *, still: float, running: float) -> float:
+    """The rate of points, from the decayed sum that the scripts keep.
+
+    `still`: seconds since the sum was written. `running`: seconds since the run began; a young run's sum has not
+    had the time to grow to its rate.
+    """
+    if running <= 0:
+        return 0.0
+    return decayed * math.exp(-still / RATE_MEMORY) / -math.expm1(-running / RATE_MEMORY)
 
 
 def run_state(counts: dict[str, int], *, whole: bool, paused: bool) -> RunState:
