@@ -134,6 +134,13 @@ class Logs:
                 return
             time.sleep(_PAUSE)
 
+    def problem(self) -> dict[str, Any] | None:
+        """All that is known of the learner's last error: traceback, point, node, signal; None for a job."""
+        if self.learner is None:
+            return None
+        with asking(self.fabric.broker.redis):
+            return reads.learner_problem(self.fabric.broker, self.learner)
+
     def _jobs(self) -> list[str]:
         if self.job is not None:
             return [self.job]

@@ -32,7 +32,7 @@ def line(status: RunStatus) -> str:
     """The progress in one line."""
     text = f"{ended(status)}/{status.total} learners ended, {status.points} points"
     if status.points_per_s:
-        text += f", {status.points_per_s:.0f} points/s"
+        text += f", {status.points_per_s:.3g} points/s"
     if status.eta_s is not None:
         text += f", about {status.eta_s:.0f} s left"
     return text

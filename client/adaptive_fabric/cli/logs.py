@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,6 +39,8 @@ def logs(start: Opening, target: str, run_name: str | None, *, follow: bool, as_
         except KeyboardInterrupt:
             if not follow:
                 raise
+            return
+        _print_problem(found.problem())
 
 
 def _find(fabric: Fabric, word: str, run_name: str | None) -> Logs:
@@ -52,6 +54,15 @@ def _find(fabric: Fabric, word: str, run_name: str | None) -> Logs:
     if isinstance(target, Learner):
         return Logs(fabric, None, target.id)
     raise UsageError(f"{word} is a run; name one of its learners, or a job")
+
+
+def _print_problem(problem: dict[str, Any] | None) -> None:
+    """Where a learner's last error came from, and its traceback."""
+    if problem is None:
+        return
+    where = [f"{what} {problem[what]}" for what in ("point", "node", "signal") if problem.get(what)]
+    click.echo(f"last error: {', '.join(where)}" if where else "last error:")
+    click.echo(str(problem.get("traceback") or problem.get("text", "")).rstrip())
 
 
 def _record(line: LogLine) -> dict[str, object]:

@@ -127,7 +127,8 @@ class Agent:
 
     def fail(self, learner_id: str) -> None:
         lease = self.held[learner_id]
-        problem = {"type": "ValueError", "text": "no luck", "traceback": "…"}
+        trace = "Traceback (most recent call last):\n  …\nValueError: no luck\n"
+        problem = {"type": "ValueError", "text": "no luck", "traceback": trace, "point": "0.5", "node": "n7"}
         self.fabric.broker.do(calls.fail(self.holder, learner_id, lease.token, problem))
 
 

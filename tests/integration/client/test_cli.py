@@ -332,6 +332,17 @@ def test_json_of_the_contract(cli: Cli, fabric: Fabric, agent: Agent) -> None:
         assert (logged["job"], logged["learner"], logged["text"]) == (agent.job, learner_id, "ä line")
 
 
+def test_the_log_of_a_failed_learner_ends_with_its_traceback(cli: Cli, fabric: Fabric, agent: Agent) -> None:
+    run = fabric.submit([line()], goal=5, attempts=1)
+    learner_id, _ = agent.lease()
+    agent.fail(learner_id)
+
+    said = cli("logs", "0", "--run", run.id).stdout
+
+    assert "last error: point 0.5, node n7\nTraceback" in said
+    assert said.endswith("ValueError: no luck\n")
+
+
 def test_a_loss_that_json_cannot_say_is_null(cli: Cli, fabric: Fabric, agent: Agent) -> None:
     run = fabric.submit([line()], goal=5)
     learner_id, learner = agent.lease()
