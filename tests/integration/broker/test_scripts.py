@@ -297,7 +297,7 @@ def test_scripts_survive_a_flushed_script_cache_in_the_middle_of_a_pipeline(brok
     committed, done = broker.do_all(
         [
             calls.commit(holder, mine.learner, pointer, npoints=0, loss=None),
-            calls.complete(holder, mine.learner, mine.token, npoints=0, loss=None),  # type: ignore[list-item]
+            calls.complete(holder, mine.learner, mine.token, npoints=0, loss=None),
         ]
     )
     assert committed.outcome is Outcome.OK
