@@ -7,7 +7,7 @@ from benchmarks.rounds import paired
 from benchmarks.stand import Stand
 from benchmarks.table import Budget, Row
 
-POINTS = 20_000
+POINTS = 40_000
 
 
 def measure(stand: Stand, rounds: int) -> list[Row]:
