@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from benchmarks.rounds import Spread, paired, repeated
 from benchmarks.table import Budget, Row, table
 
