@@ -20,6 +20,7 @@ from fabric_broker.replay import REFUSALS, points, set_data
 from fabric_broker.signing import Signer
 from fabric_broker.store import Store, checkpoint_path, payload_path
 
+from .asking import requeue
 from .lease import LeaseOrder
 from .memo import Memo
 
@@ -64,6 +65,7 @@ def restore(order: LeaseOrder, signer: Signer, store: Store, warn: Callable[[str
         _tell(learner, memo, point, value)
     for point, value in _journal(order, signer, 0 if base is None else base.upto, warn):
         _tell(learner, memo, point, value)
+    requeue(learner)
     return Restored(learner, memo, base, damaged=base != order.checkpoint)
 
 
