@@ -12,6 +12,7 @@ import pickle
 import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 import cloudpickle
@@ -46,8 +47,18 @@ def _loky(workers: int, initializer: bytes | None) -> Executor:
     return pool
 
 
-Kind = Callable[[int, bytes | None], Executor]
-KINDS: Final[Mapping[str, Kind]] = {"process-pool": _process_pool, "loky": _loky}
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How an executor is made, and what its `shutdown` calls "drop what has not begun"."""
+
+    make: Callable[[int, bytes | None], Executor]
+    dropping: Mapping[str, bool]
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "process-pool": Kind(_process_pool, {"cancel_futures": True}),
+    "loky": Kind(_loky, {"kill_workers": True}),
+}
 
 
 class Pool:
@@ -74,7 +85,7 @@ class Pool:
         self.name = name
         self.workers = workers
         self._initializer = initializer
-        self._executor = KINDS[name](workers, initializer)
+        self._executor = KINDS[name].make(workers, initializer)
         self._processes: list[Any] = []
         self._code = self._digest = b""
         self._sent = 0
@@ -110,7 +121,7 @@ class Pool:
         died = self._deaths()
         self._executor.shutdown(wait=False)
         self._kill()
-        self._executor = KINDS[self.name](self.workers, self._initializer)
+        self._executor = KINDS[self.name].make(self.workers, self._initializer)
         self._sent = 0
         return died
 
@@ -121,12 +132,13 @@ class Pool:
 
     def close(self) -> None:
         """End the workers, whatever they do."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, **KINDS[self.name].dropping)
         self._kill()
 
     def _kill(self) -> None:
         for process in self._processes:
-            process.kill()
+            if process.exitcode is None:  # not reaped, so the pid is still its own
+                os.kill(process.pid, signal.SIGKILL)
         for process in self._processes:
             process.join(_CLOSE_S)
         self._processes = []
