@@ -102,9 +102,9 @@ class Fabric:
         place = Home.find(home)
         config = Config.load(place, os.environ)
         if url is None and config.url is None:
-            from .running import up
+            from .running import ensure_up
 
-            up(place, config)
+            ensure_up(place, config)
         return cls.open(place, config, url=url, store=store, timeout=timeout)
 
     @classmethod

@@ -79,6 +79,12 @@ def fabric_status(fabric: Fabric) -> FabricStatus:
     )
 
 
+def submitter_alive(fabric: Fabric) -> bool:
+    """Whether a submitter keeps the pools' jobs alive."""
+    with asking(fabric.broker.redis):
+        return intents.leader(fabric.broker).alive
+
+
 def run_list(fabric: Fabric) -> list[RunStatus]:
     """How far each run is, oldest first."""
     with asking(fabric.broker.redis):

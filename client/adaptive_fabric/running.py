@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from fabric_broker.config import Config
 from fabric_broker.connection import Server, check, check_schema, connect, locate
 from fabric_broker.errors import FabricError, UsageError
 from fabric_broker.home import Home
-from fabric_broker.lock import ProcessId
+from fabric_broker.lock import ProcessId, UpLock
 from fabric_broker.server import EmbeddedServer
 from fabric_submitter.adapters.local import keepers
 from fabric_submitter.daemon import start_submitter, stop_submitter
@@ -48,23 +49,53 @@ def planned_pools(config: Config) -> list[Planned]:
 
 
 def up(home: Home, config: Config, *, bind: str | None = None, take_over: bool = False) -> Server:
-    """Start the server (unless the config names one) and the submitter if they are down; define config's pools."""
+    """Start the server (unless the config names one) and the submitter if they are down; apply config's pools.
+
+    Raises
+    ------
+    UsageError
+        A pool of the config cannot be; nothing was started.
+    LockedError
+        The home's server runs on another host.
+    """
     plan = planned_pools(config)
     if config.url is None:
         EmbeddedServer(home, config).up(bind, take_over)
     else:
         home.create()
-    server = locate(home, config)
-    broker = _open(server, config)
+    _let_go_on(home, config, plan)
+    return locate(home, config)
+
+
+def ensure_up(home: Home, config: Config) -> None:
+    """Start what is down, on whatever host the rest runs; pools that are there stay as they are."""
+    plan = planned_pools(config)
+    server = EmbeddedServer(home, config)
+    if not server.alive():
+        server.up()
+    broker = _open(locate(home, config), config)
+    try:
+        with asking(broker.redis):
+            known = set(reads.pool_names(broker))
+    finally:
+        broker.redis.close()
+    _let_go_on(home, config, [pool for pool in plan if pool.name not in known])
+
+
+def _let_go_on(home: Home, config: Config, plan: list[Planned]) -> None:
+    """Define pools, let jobs be submitted (again), and see that somebody does."""
+    broker = _open(locate(home, config), config)
     try:
         with asking(broker.redis):
             for pool in plan:
                 pools.define(broker, pool.name, pool.spec, pool.jobs)
             broker.do(intents.hold(held=False))
+            leader = intents.leader(broker)
     finally:
         broker.redis.close()
-    start_submitter(home)
-    return server
+    # One that leads from another host is enough; one of this host may just have died, and is looked for by pid.
+    if not leader.alive or leader.host == socket.gethostname():
+        start_submitter(home)
 
 
 def define_default_pool(home: Home, config: Config) -> None:
@@ -91,6 +122,9 @@ def down(
     if not home.path.exists():
         return
     config = config or Config.load(home, os.environ)
+    lock = UpLock.read(home.server_lock)
+    if config.url is None and lock is not None and lock.is_elsewhere():
+        EmbeddedServer(home, config).down()  # says where it runs, before anything is drained here
     if not keep_jobs:
         drain(home, _hold(home, config), say)
     if stop_submitter(home):

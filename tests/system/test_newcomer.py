@@ -126,18 +126,53 @@ def test_up_twice_changes_nothing_and_down_twice_is_fine(home: Home) -> None:
         assert not of_home(home.path)
 
 
-def test_pools_of_the_config_are_made_and_local_is_not(home: Home) -> None:
+def test_pools_of_the_config_are_made_and_only_up_sets_them_back(home: Home) -> None:
     home.create()
     home.config_file.write_text("[pools.wide]\njobs = 3\nslots = 2\nttl = 5\n")
 
-    assert fabric_command(home, "up").returncode == 0
-
     with Fabric.connect(home=home.path) as fabric:
         assert fabric.pool("wide").spec == Local(slots=2, ttl=5)
-        assert [
-            name["name"] for name in json.loads(fabric_command(home, "pools", "--json").stdout)["pools"]
-        ] == ["wide"]
+        assert fabric.pool("wide").jobs == 3
+        pools = json.loads(fabric_command(home, "pools", "--json").stdout)["pools"]
+        assert [pool["name"] for pool in pools] == ["wide"]
+        fabric.pool("wide", jobs=0)
+    with Fabric.connect(home=home.path) as fabric:
+        assert fabric.pool("wide").jobs == 0
+        assert fabric_command(home, "up").returncode == 0
+        assert fabric.pool("wide").jobs == 3
     fabric_command(home, "down")
+
+
+def test_jobs_that_are_kept_go_on_when_the_server_is_back(home: Home, fabric: Fabric) -> None:
+    fabric.pool("local", Local(**QUICK))
+    run = fabric.submit([adaptive.Learner1D(lambda x: __import__("time").sleep(0.05) or x, (-1, 1))], goal=80)
+    wait_for(lambda: run.status().points >= 5, "some points")
+    agents = {each.pid for each in of_home(home.path) if each.role == "agent"}
+
+    assert fabric_command(home, "down", "--keep-jobs").returncode == 0
+    assert {each.pid for each in of_home(home.path) if each.role == "agent"} == agents
+    assert fabric_command(home, "up").returncode == 0
+
+    assert run.wait(60).state == "done"
+    assert len(set(run.load()[0].data)) == run.status().points
+    assert {record.id for record in fabric.jobs()} == {record.job for record in run.learners()}
+
+
+def test_a_home_that_another_host_serves_is_not_taken_down_here(home: Home, fabric: Fabric) -> None:
+    fabric.pool("local", Local(**QUICK))
+    run = fabric.submit(lines(1), goal=10)
+    ours = home.server_lock.read_text()
+    home.server_lock.write_text(json.dumps(json.loads(ours) | {"host": "elsewhere"}))
+
+    done = fabric_command(home, "down")
+    up = fabric_command(home, "up")
+    with Fabric.connect(home=home.path) as other:  # it answers, wherever it is
+        assert other.run(run.id).wait(60).state == "done"
+    home.server_lock.write_text(ours)
+
+    for refused in (done, up):
+        assert refused.returncode == 1
+        assert "elsewhere" in refused.stderr
 
 
 def test_up_in_the_foreground_goes_down_with_sigterm(home: Home) -> None:

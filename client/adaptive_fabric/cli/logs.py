@@ -63,6 +63,8 @@ def _print_problem(problem: dict[str, Any] | None) -> None:
     where = [f"{what} {problem[what]}" for what in ("point", "node", "signal") if problem.get(what)]
     click.echo(f"last error: {', '.join(where)}" if where else "last error:")
     click.echo(str(problem.get("traceback") or problem.get("text", "")).rstrip())
+    for line in problem.get("log", ()):  # the last words of a slot that died
+        click.echo(f"  {line}")
 
 
 def _record(line: LogLine) -> dict[str, object]:

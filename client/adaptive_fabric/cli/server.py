@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ def up(start: Opening, bind: str | None, *, foreground: bool, take_over: bool) -
     """
     from adaptive_fabric import running
 
+    if start.url is not None:
+        os.environ["FABRIC_URL"] = start.url  # the submitter needs to know too
     home, config = start.home(), start.config()
     server = running.up(home, config, bind=bind, take_over=take_over)
     running.define_default_pool(home, config)

@@ -33,6 +33,7 @@ def submit(
     FILE is Python; it sets `learners`, a list, and may set `names` (one per learner) and `goal`.
     """
     from adaptive_fabric.goals import parse_goal
+    from adaptive_fabric.looking import submitter_alive
     from adaptive_fabric.script import read_script
 
     given = None if goal is None else parse_goal(goal)
@@ -46,12 +47,18 @@ def submit(
             pool=pool,
         )
         click.echo(run.id)
+        if not submitter_alive(fabric):
+            note("the submitter is silent, so no new jobs come: `fabric up` starts it")
         return _wait(run) if wait else 0
 
 
 def _wait(run: Run) -> int:
     from adaptive_fabric.progress import watch
 
-    status = watch(run)
+    try:
+        status = watch(run)
+    except KeyboardInterrupt:
+        note(f"run {run.name} goes on")
+        raise
     note(f"run {run.name} is {status.state}: {counts_text(status.counts)}; {status.points} points")
     return {"done": 0, "failed": FAILED}.get(status.state, 1)
