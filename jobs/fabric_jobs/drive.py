@@ -14,6 +14,7 @@ from fabric_broker.errors import UsageError
 from fabric_broker.replay import REFUSALS
 
 from .asking import ask_of
+from .channel import AgentGone
 from .evaluate import Failure, failure_of
 from .finished import Finished
 from .goals import Goal
@@ -112,9 +113,11 @@ def serial(learner: Any, goal: Goal, course: Course) -> Stop | None:
                 value = _try_again(function, point, error, course)
                 if value is NOTHING:
                     continue
-            put(point, value)
             try:
+                put(point, value)
                 tell(point, value)
+            except AgentGone:
+                raise
             except Exception as error:
                 raise EvaluationError(point, failure_of(error)) from error
         if clock() >= next_look:

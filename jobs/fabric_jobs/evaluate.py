@@ -65,12 +65,11 @@ def evaluate(digest: bytes, code: bytes | None, point: bytes) -> Answer:
 
 def failure_of(error: BaseException) -> Failure:
     """An exception as text: itself it might not survive pickling, and break the pool."""
-    return Failure(
-        type_name(error),
-        message(error),
-        "".join(traceback.format_exception(error)),
-        isinstance(error, Exception),
-    )
+    trace = error.__traceback__
+    if trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next  # the first frame is ours
+    lines = traceback.format_exception(type(error), error, trace)
+    return Failure(type_name(error), message(error), "".join(lines), isinstance(error, Exception))
 
 
 def type_name(error: BaseException) -> str:
