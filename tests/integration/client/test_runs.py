@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import adaptive
 import pytest
+from redis import Redis
 from tests.integration.client.conftest import Agent
 from tests.redis_process import RedisProcess
 
-from adaptive_fabric import Fabric, JobRecord, Local, NotFoundError, UnreachableError, UsageError
+from adaptive_fabric import Fabric, HomeError, JobRecord, Local, NotFoundError, UnreachableError, UsageError
 from fabric_broker.config import Config
 from fabric_broker.home import Home
 
@@ -172,3 +174,29 @@ def test_a_pool_that_cannot_be_is_refused(fabric: Fabric, name: str, spec: Any, 
 def test_a_lease_shorter_than_three_seconds_is_refused() -> None:
     with pytest.raises(UsageError, match="ttl"):
         Local(ttl=2)
+
+
+def test_a_server_that_is_named_is_never_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnreachableError, match="cannot reach Redis"):
+        Fabric.connect("redis://127.0.0.1:1", home=tmp_path / "home")
+    monkeypatch.setenv("FABRIC_URL", "redis://127.0.0.1:1")
+    with pytest.raises(UnreachableError):
+        Fabric.connect(home=tmp_path / "home")
+
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(HomeError, match="cannot write the fabric's home"):
+        Fabric.connect(home=tmp_path / "file" / "home")
+
+
+def test_a_first_submission_over_a_url_makes_the_key(
+    redis_process: RedisProcess, redis: Redis, tmp_path: Path
+) -> None:
+    with Fabric.connect(redis_process.url, home=tmp_path / "home") as fabric:
+        fabric.submit(lines(1), goal=5)
+
+    assert (tmp_path / "home" / "work.key").stat().st_mode & 0o777 == 0o600
