@@ -5,27 +5,22 @@ Everything is verified first, and only the verified bytes are unpickled.
 
 from __future__ import annotations
 
-import io
 import pickle
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import cloudpickle
 
 from fabric_broker.errors import CorruptError, SignatureError, StoreError
 from fabric_broker.records import Pointer
-from fabric_broker.replay import REFUSALS, points, set_data
+from fabric_broker.replay import REFUSALS, kept_points, points, set_data
 from fabric_broker.signing import Signer
 from fabric_broker.store import Store, checkpoint_path, payload_path
 
 from .asking import requeue
 from .lease import LeaseOrder
 from .memo import Memo
-
-_GZIP: Final = 31
-"""zlib's name for "with a gzip header", and at most so many bits of window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +98,7 @@ def _set_newest(
         if damaged:
             warn(f"{'; '.join(damaged)}; checkpoint {path} is used")
         set_data(learner, blob)
-        return pointer, _kept(blob)
+        return pointer, kept_points(blob)
     if damaged:
         warn(f"{'; '.join(damaged)}; no checkpoint is left, only the journal is used")
     return None, []
@@ -124,16 +119,6 @@ def _aside(store: Store, path: str) -> str:
         return f"it was set aside as {store.set_aside(path)}"
     except StoreError as error:
         return f"it could not be set aside ({error})"
-
-
-def _kept(blob: bytes) -> list[tuple[Any, Any]]:
-    """What `memo_file` put behind the data, in a gzip member of its own."""
-    first = zlib.decompressobj(_GZIP)
-    first.decompress(blob)
-    if not first.unused_data:
-        return []
-    kept: list[tuple[Any, Any]] = pickle.load(io.BytesIO(zlib.decompress(first.unused_data, _GZIP)))  # noqa: S301
-    return kept
 
 
 def _journal(
