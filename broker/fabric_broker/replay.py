@@ -106,7 +106,10 @@ def take_memo(learner: Any, memo: Memo) -> Memo:
         else:
             unknown += 1
     if memo:
-        learner._set_data(learner._get_data())  # puts asked points without a value back on its stack
+        learner.remove_unfinished()
+        _give(
+            learner, learner._get_data()
+        )  # IntegratorLearner puts asked points without a value on its stack again
     return left
 
 
