@@ -87,6 +87,14 @@ def replay(learner: Any, points: Iterable[tuple[Any, Any]]) -> Memo:
     return memo
 
 
+def requeue(learner: Any) -> None:
+    """Let LearnerNDs that dropped unfinished points find the simplices again that those had divided."""
+    for leaf in _leaves(learner):
+        recompute = getattr(type(leaf), "_recompute_all_losses", None)
+        if recompute is not None:
+            recompute(leaf)
+
+
 def take_memo(learner: Any, memo: Memo) -> Memo:
     """Let the learner ask for what it refused, and answer from the memo; answers what is left over.
 
@@ -111,6 +119,18 @@ def take_memo(learner: Any, memo: Memo) -> Memo:
             learner, learner._get_data()
         )  # IntegratorLearner puts asked points without a value on its stack again
     return left
+
+
+def _leaves(learner: Any) -> Iterator[Any]:
+    """The learners within BalancingLearner and DataSaver, or the learner itself."""
+    own = vars(learner)
+    if isinstance(own.get("learners"), list):
+        for child in own["learners"]:
+            yield from _leaves(child)
+    elif "extra_data" in own and "learner" in own:
+        yield from _leaves(own["learner"])
+    else:
+        yield learner
 
 
 def _give(learner: Any, data: Any) -> None:

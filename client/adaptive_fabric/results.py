@@ -16,7 +16,7 @@ from fabric_broker.errors import CorruptError, NotFoundError, SignatureError
 from fabric_broker.keys import split_learner_id
 from fabric_broker.payload import RunPayload
 from fabric_broker.records import Pointer, pointer_from
-from fabric_broker.replay import kept_points, points, replay, set_data, take_memo
+from fabric_broker.replay import kept_points, points, replay, requeue, set_data, take_memo
 from fabric_broker.store import Store, checkpoint_path, payload_path
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ class Reader:
                 f"{snapshot.learner}: points {last + 1} to {snapshot.seq} are in no checkpoint and no journal"
             )
         take_memo(learner, replay(learner, kept + found))
+        requeue(learner)
         return learner
 
     def _fresh(self, snapshot: Snapshot) -> Any:

@@ -4,7 +4,7 @@ Three of adaptive's learners may ask for points that were told before, once a le
 several points at a time: AverageLearner1D numbers new samples by how many it has, whichever those are, and
 would ask for the same one for ever when one before it was lost; LearnerND restarts its random numbers;
 IntegratorLearner keeps points on its stack that it was told meanwhile. Each costs evaluations that were paid.
-And LearnerND forgets which simplices to divide when it drops unfinished points.
+(LearnerND also forgets which simplices to divide when it drops unfinished points: see `replay.requeue`.)
 """
 
 from __future__ import annotations
@@ -33,15 +33,6 @@ def ask_of(learner: Any) -> Ask:
         return _asking_unknown(learner, lambda point: _skip(inner, point))
     own: Ask = learner.ask
     return own
-
-
-def requeue(learner: Any) -> None:
-    """Let LearnerNDs that dropped unfinished points find the simplices again that those had divided."""
-    inner = _unwrapped(learner)
-    for each in inner.learners if isinstance(inner, BalancingLearner) else [inner]:
-        leaf = _unwrapped(each)
-        if isinstance(leaf, LearnerND):
-            leaf._recompute_all_losses()
 
 
 def _unwrapped(learner: Any) -> Any:

@@ -14,11 +14,10 @@ import cloudpickle
 
 from fabric_broker.errors import CorruptError, SignatureError, StoreError
 from fabric_broker.records import Pointer
-from fabric_broker.replay import REFUSALS, kept_points, points, set_data
+from fabric_broker.replay import REFUSALS, kept_points, points, requeue, set_data
 from fabric_broker.signing import Signer
 from fabric_broker.store import Store, checkpoint_path, payload_path
 
-from .asking import requeue
 from .lease import LeaseOrder
 from .memo import Memo
 

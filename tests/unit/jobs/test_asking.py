@@ -8,7 +8,8 @@ import adaptive
 import cloudpickle
 import pytest
 
-from fabric_jobs.asking import ask_of, requeue
+from fabric_broker.replay import requeue
+from fabric_jobs.asking import ask_of
 
 
 def plane(xy: Any) -> Any:
