@@ -13,12 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from fabric_broker.errors import FabricError, SchedulerError
+from fabric_broker.errors import FabricError
 from fabric_broker.home import HOME_VARIABLE, Home
 from fabric_broker.lock import ProcessId, boot_id, write_json
-
-from .adapters.local import keepers
-from .processes import job_processes
 
 START_WITHIN_S: Final = 20.0
 _LOOK_S: Final = 0.02
@@ -139,24 +136,3 @@ def stop_submitter(home: Home, timeout: float = 10.0) -> bool:
         running.send(signal.SIGKILL)
         running.wait(timeout)
     return True
-
-
-def drain_local_jobs(home: Home, timeout: float) -> int:
-    """End the home's jobs on this host and wait until their last process is gone; answers how many there were.
-
-    For when no submitter does it. Their slots checkpoint and release within the pool's grace time.
-
-    Raises
-    ------
-    SchedulerError
-        Some are still there after `timeout` s.
-    """
-    jobs = keepers(home)
-    for keeper in jobs:
-        keeper.process.send(signal.SIGTERM)
-    deadline = time.monotonic() + timeout
-    while left := {each.job for each in job_processes(home)}:
-        if time.monotonic() > deadline:
-            raise SchedulerError(f"jobs {', '.join(sorted(left))} did not end within {timeout:.0f} s")
-        time.sleep(_LOOK_S)
-    return len(jobs)

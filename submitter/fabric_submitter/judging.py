@@ -159,15 +159,17 @@ def _judge_submitting(intent: IntentView, moment: Moment, verdict: Verdict) -> N
 def _judge_job(job: JobView, intent: IntentView, moment: Moment, verdict: Verdict) -> Standing:
     if intent.state != "submitted":
         return Standing.GONE  # refused, or cancelled before a scheduler had it
-    informs = _informs(moment.listing, intent.host)
-    seen = moment.listing.jobs.get(job.id) if informs and moment.listing else None
+    visible = _sees(moment.listing, intent.host)
+    seen = moment.listing.jobs.get(job.id) if visible and moment.listing else None
     if seen:
         return _judge_seen(job, seen, moment, verdict)
-    track = _count(job.id, moment, informs=informs)
-    verdict.tracks[job.id] = track
     if job.state == "ended":
-        settled = track.missed > 0 or moment.now - (job.ended or 0.0) > moment.rules.linger
+        # It said so itself: then even a list that is empty confirms it.
+        track = verdict.tracks[job.id] = _count(job.id, moment, informs=visible)
+        settled = track.missed > 0 or moment.now - (job.ended or 0.0) > moment.rules.abandon
         return Standing.GONE if settled else Standing.ENDING
+    informs = _informs(moment.listing, intent.host)
+    track = verdict.tracks[job.id] = _count(job.id, moment, informs=informs)
     reason = _death(job, track, moment, informs=informs)
     if reason:
         verdict.changes.append(Over(job.id, job.nonce, reason))
@@ -223,11 +225,16 @@ def _standing(job: JobView) -> Standing:
     return Standing.RUNNING if job.state == "running" else Standing.PENDING
 
 
-def _informs(listing: Listing | None, host: str) -> bool:
-    """Whether a listing says anything about jobs that are not in it."""
-    if listing is None or not listing.good or not (listing.jobs or listing.proof):
+def _sees(listing: Listing | None, host: str) -> bool:
+    """Whether a listing would show a job that was submitted on `host`."""
+    if listing is None or not listing.good:
         return False
     return not host or not listing.host or host == listing.host
+
+
+def _informs(listing: Listing | None, host: str) -> bool:
+    """Whether a listing says anything about a job that is not in it: an empty one does only where it is proof."""
+    return _sees(listing, host) and listing is not None and bool(listing.jobs or listing.proof)
 
 
 def _count(name: str, moment: Moment, *, informs: bool) -> Track:

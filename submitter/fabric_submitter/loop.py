@@ -25,7 +25,7 @@ from fabric_broker.broker import Broker
 from fabric_broker.connection import Server, Trouble, as_fabric_error, check_schema, classify, connect
 from fabric_broker.errors import FabricError, UsageError
 from fabric_broker.home import Home
-from fabric_broker.intents import Change, Enqueued, Leadership, Over
+from fabric_broker.intents import Again, Ask, Change, Enqueued, Found, Leadership, Over, Remember
 from fabric_broker.scripts import Call
 from fabric_broker.survey import IntentView, Survey, survey
 
@@ -90,10 +90,10 @@ class Submitter:
                 server = link.server
                 self.tick(link.broker, link.control)
                 complaint.over()
+                worker.look_after(os.getpid())
             except (RedisError, FabricError, OSError) as error:
                 self._disconnect()
                 pause = complaint.about(error, self._context)
-            worker.look_after(os.getpid())
             stop.wait(max(0.0, pause - (time.monotonic() - began)))
         self._resign()
 
@@ -121,14 +121,14 @@ class Submitter:
     ) -> None:
         changes = [_with_log_tail(change, self._context.home) for change in plan.changes]
         for change in changes:
-            _log.log(logging.INFO if isinstance(change, Over) else logging.DEBUG, "%s", change)
+            _tell(change)
         for page in _pages(changes):
             broker.do(intents.apply(leadership, page))
         known = {intent.id: intent for intent in seen.intents}
         submit = [(intent.id, intent.kind, intent.tries) for intent in plan.submit]
         for pool, count in plan.want.items():
             ids = [new_intent() for _ in range(count)]
-            _log.info("pool %s: %d more jobs (intents %s)", pool, count, ", ".join(ids))
+            _log.info("pool %s lacks %d: intents %s", pool, count, ", ".join(ids))
             broker.do(intents.intend(leadership, pool, [(each, 1) for each in ids]))
             submit += [(each, seen.pools[pool].kind, 0) for each in ids]
         for intent in plan.cancel:
@@ -237,6 +237,25 @@ def new_intent() -> str:
 def _pages(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
     for start in range(0, len(changes), CHANGES_PER_CALL):
         yield changes[start : start + CHANGES_PER_CALL]
+
+
+def _tell(change: Change) -> None:
+    """Put into the log what a reader of it would ask for."""
+    match change:
+        case Over(job=job, reason=reason):
+            _log.info("job %s is over: %s", job, reason)
+        case Ask(job=job, wish=wish, reason=reason):
+            _log.info("job %s: %s: %s", job, wish, reason)
+        case Again(intent=intent):
+            _log.warning("intent %s: its submit was lost; another one follows", intent)
+        case Found(intent=intent, ids=ids):
+            _log.info("intent %s was submitted: %s", intent, ", ".join(ids.values()))
+        case Remember(pool=pool, set={"circuit": reason}):
+            _log.warning("pool %s submits no more: %s", pool, reason)
+        case Remember(pool=pool, set={"deaths": deaths}):
+            _log.warning("pool %s: %s young deaths in a row", pool, deaths)
+        case _:
+            _log.debug("%s", change)
 
 
 def _with_log_tail(change: Change, home: Home) -> Change:

@@ -155,8 +155,11 @@ def _balance(
         return 0, changes, None
     lack = min(-surplus, pool.limit - pool.alive())
     if view.deaths:
-        # One at a time until one is seen to work.
-        lack = min(lack, 1 - sum(not job.acquired for _, job in serving))
+        # One at a time until one is seen to work; one that is dying has not been judged yet.
+        untried = [
+            job for _, job, standing in pool.jobs if standing is not Standing.GONE and not job.acquired
+        ]
+        lack = min(lack, 1 - len(untried))
     return max(0, lack), changes, None
 
 

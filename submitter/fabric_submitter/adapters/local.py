@@ -18,7 +18,7 @@ from typing import Final
 from fabric_broker.connection import Server
 from fabric_broker.errors import UsageError
 from fabric_broker.home import Home
-from fabric_broker.lock import ProcessId, boot_id
+from fabric_broker.lock import ProcessId
 from fabric_broker.survey import Wish
 from fabric_submitter.processes import JobProcess, job_processes
 from fabric_submitter.scripts import render
@@ -49,8 +49,7 @@ class LocalScheduler:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        # After a reboot the host is another one: its processes of before are gone.
-        self.host = f"{os.uname().nodename}/{boot_id()}"
+        self.host = os.uname().nodename
 
     def submit(self, request: Request) -> Mapping[str, str]:
         """Start the job's keeper; see `Scheduler.submit`."""

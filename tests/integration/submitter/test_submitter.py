@@ -19,7 +19,6 @@ from tests.redis_process import RedisProcess
 
 from fabric_broker import calls, intents, reads
 from fabric_broker.broker import Broker
-from fabric_broker.errors import SchedulerError
 from fabric_broker.home import Home
 from fabric_broker.intents import Leadership
 from fabric_broker.lock import ProcessId
@@ -196,28 +195,6 @@ def test_a_job_that_a_user_asked_to_go_is_drained(fabric):
     wait_for(lambda: "drains" in fabric.job_log(job.id))
     wait_for(lambda: [each.id for each in fabric.jobs("ended")] == [job.id])
     fabric.runs_jobs(1)
-
-
-def test_without_a_submitter_local_jobs_can_still_be_drained(fabric):
-    fabric.pool(limit=2)
-    fabric.work(2)
-    daemon.start_submitter(fabric.home)
-    fabric.runs_jobs(2)
-    assert daemon.stop_submitter(fabric.home)
-    assert daemon.drain_local_jobs(fabric.home, 20) == 2
-    assert all("drains" in fabric.job_log(job.id) for job in fabric.jobs("ended"))
-    assert daemon.drain_local_jobs(fabric.home, 20) == 0
-
-
-def test_a_drain_that_takes_too_long_names_the_jobs(fabric):
-    fabric.pool(limit=1, does="deaf")
-    fabric.work(1)
-    daemon.start_submitter(fabric.home)
-    wait_for(lambda: fabric.agents())
-    (job,) = fabric.agents()
-    wait_for(lambda: "ready" in fabric.job_log(job))
-    with pytest.raises(SchedulerError, match=job):
-        daemon.drain_local_jobs(fabric.home, 0.1)
 
 
 def test_jobs_that_die_young_open_the_circuit_with_their_last_words(fabric, here):

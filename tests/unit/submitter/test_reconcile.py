@@ -275,6 +275,14 @@ def test_a_job_that_left_takes_up_room_until_its_processes_are_gone():
     assert (plan.want, of(plan, Close)) == ({"p": 1}, [Close("a")])
 
 
+def test_a_job_that_said_it_left_is_gone_when_an_empty_answer_agrees_and_not_without_one():
+    left = intent("a", jobstate="ended", nonce="n0", reason="idle", ended=NOW - 100)
+    memory = see(left, mono=100.0).memory
+    assert of(see(left, memory=memory, listing=Listing(101.0, good=False, number=2)), Close) == []
+    empty = Listing(101.0, good=True, number=2)  # nothing else is left in the queue
+    assert of(see(left, memory=memory, listing=empty), Close) == [Close("a")]
+
+
 def test_what_a_killed_keeper_left_behind_is_cleared_away():
     orphaned = Listing(100.0, True, {"a.0": Seen("", "ending")}, proof=True, host="here")
     memory = see(intent("a"), listing=orphaned, mono=100.0).memory

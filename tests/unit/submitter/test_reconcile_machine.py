@@ -15,7 +15,8 @@ from fabric_submitter.adapters.scheduler import Listing, Seen
 from fabric_submitter.judging import Rules
 from fabric_submitter.reconcile import Memory, Plan, Scene, reconcile
 
-RULES = Rules(batch=3, deaths=1000, backoff=0.0)
+# A machine's days are short: nothing is given up after a long silence.
+RULES = Rules(batch=3, deaths=1000, backoff=0.0, abandon=1e9)
 ROOM = ("wanted", "enqueued", "submitting", "submitted")
 
 

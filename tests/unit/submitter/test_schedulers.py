@@ -1,0 +1,102 @@
+"""How schedulers are found by name, and asked at their own pace."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from fabric_broker.errors import UsageError
+from fabric_broker.home import Home
+from fabric_broker.survey import Wish
+from fabric_submitter.adapters import scheduler
+from fabric_submitter.adapters.local import LocalScheduler
+from fabric_submitter.adapters.scheduler import GROUP, Listing, Request, Scheduler, find
+from fabric_submitter.polling import Poller
+
+
+class Ours:
+    """A scheduler of another package."""
+
+    poll_interval = 0.01
+    answer_within = 1.0
+    host = ""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.answers: list[Listing | Exception] = []
+        self.asked = 0
+
+    def submit(self, request: Request) -> Mapping[str, str]:
+        return {job: f"ours-{job}" for job in request.jobs}
+
+    def list(self) -> Listing:
+        self.asked += 1
+        answer = self.answers.pop(0) if self.answers else Listing(time.monotonic(), good=True)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
+        pass
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_the_local_scheduler_is_known_by_name(tmp_path):
+    assert isinstance(find("local")(Home(tmp_path)), LocalScheduler)
+
+
+def test_a_scheduler_of_another_package_is_found_by_its_entry_point(monkeypatch):
+    entry = EntryPoint("ours", f"{__name__}:Ours", GROUP)
+    monkeypatch.setattr(EntryPoint, "load", lambda _self: Ours)
+    monkeypatch.setattr(
+        scheduler, "entry_points", lambda **wanted: [entry] if wanted["name"] == "ours" else []
+    )
+    found: Scheduler = find("ours")(Home(Path("/nowhere")))
+    assert found.submit(Request("i", "p", None, ("i.0",))) == {"i.0": "ours-i.0"}
+    with pytest.raises(UsageError, match="theirs"):
+        find("theirs")
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Ours:
+    return Ours(Home(tmp_path))
+
+
+def test_listings_are_numbered_and_only_the_newest_is_kept(ours):
+    poller = Poller("ours", ours)
+    assert poller.latest() is None or ours.asked
+    wait_for(lambda: (newest := poller.latest()) and newest.number >= 3)
+    poller.stop()
+
+
+def test_a_scheduler_without_an_answer_is_told_of_once(ours, caplog):
+    caplog.set_level("INFO")
+    ours.answers = [Listing(1.0, good=good) for good in (True, False, False, False, True)]
+    poller = Poller("ours", ours)
+    wait_for(lambda: poller.latest() and ours.asked > 5)
+    poller.stop()
+    assert [record.message for record in caplog.records] == [
+        "scheduler ours gives no answer; nothing is concluded from that",
+        "scheduler ours answers again",
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_poller_whose_scheduler_broke_asks_again(ours):
+    ours.answers = [RuntimeError("a bug in somebody's adapter")]
+    poller = Poller("ours", ours)
+    poller.latest()
+    wait_for(lambda: not [each for each in threading.enumerate() if each.name == "poller ours"])
+    wait_for(poller.latest)
+    poller.stop()
