@@ -80,12 +80,14 @@ class Agent:
         self._wake = asyncio.Event()
         self._deciding: Deciding | None = None
         self._told_to_end = False
+        self._broken: BaseException | None = None
 
     async def run(self) -> int:
         """Work until there is nothing more to do; answers the exit code."""
         loop = asyncio.get_running_loop()
         for number in DRAIN_SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.set_exception_handler(self._on_broken)
         try:
             spec = await self._claim()
             return 0 if spec is None else await self._work(spec)
@@ -136,6 +138,7 @@ class Agent:
         ):
             running = tasks.create_task(staff.run(), name="staff")
             await self._talk(deciding, staff)
+            await staff.dismiss()
             running.cancel()
         self._log.say(f"ends: {deciding.ended}")
         if staff.hopeless:
@@ -145,6 +148,8 @@ class Agent:
     async def _talk(self, deciding: Deciding, staff: Staff) -> None:
         """Exchange with Redis whenever something is due, until there is nothing more to do."""
         while deciding.ended is None:
+            if self._broken is not None:
+                raise self._broken
             self._wake.clear()
             if staff.hopeless:
                 deciding.drain(clock())
@@ -167,6 +172,12 @@ class Agent:
         self._told_to_end = True
         if self._deciding is not None:
             self._deciding.drain(clock())
+        self._wake.set()
+
+    def _on_broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback raised, which is a bug: end, rather than go on half-dead."""
+        loop.default_exception_handler(context)
+        self._broken = context.get("exception") or RuntimeError(context["message"])
         self._wake.set()
 
     async def _sleep(self, seconds: float) -> None:

@@ -188,28 +188,25 @@ class Crew:
         seat = self._seat_of(serial)
         return seat is None or seat.held is None or not seat.held.is_full
 
-    def is_pressing(self, serial: int) -> bool:
-        """Whether a process has told so many points that Redis should get them before their time."""
-        seat = self._seat_of(serial)
-        return seat is not None and seat.held is not None and seat.held.unsent_bytes >= BATCH_BYTES
-
     def learner_of(self, serial: int) -> str | None:
         """Of which learner a process speaks: the last one it was given."""
         seat = self._seat_of(serial)
         return None if seat is None else seat.learner
 
-    def heard(self, serial: int, item: Points | Frame) -> None:
-        """A slot process said something."""
+    def heard(self, serial: int, item: Points | Frame) -> bool:
+        """A slot process said something; answers whether Redis should be told at once."""
         seat = self._seat_of(serial)
         if seat is None or seat.held is None or not seat.working:
             if isinstance(item, Frame) and item.kind == Up.WARNING:
                 self.orders.append(Say(item.json()["text"]))
-            return
+            return False
         if isinstance(item, Points):
             seat.held.add(item)
             seat.deaths = 0
-        else:
+            return seat.held.unsent_bytes >= BATCH_BYTES
+        if item.kind != Up.READY:
             self._heard_frame(seat, seat.held, Up(item.kind), item.json())
+        return seat.held is None
 
     def _heard_frame(self, seat: _Seat, held: Held, kind: Up, record: dict[str, Any]) -> None:
         if kind is Up.STATUS:
@@ -316,6 +313,12 @@ class Crew:
                 self.stop(seat.held, "drain", now)
             elif seat.serial is not None:
                 self._dismiss(seat, until)
+
+    def dismiss(self, kill_at: float) -> None:
+        """The job ends: all slot processes may exit."""
+        for seat in self._seats:
+            if seat.serial is not None:
+                self._dismiss(seat, kill_at)
 
     def tick(self, now: float) -> float | None:
         """Kill what was given time enough; answers when to look again."""

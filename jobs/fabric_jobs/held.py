@@ -120,8 +120,8 @@ class Held:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether something waits that a user or another job may be waiting for."""
-        return not self.fenced and (bool(self._to_commit) or self.ending is not None)
+        """Whether its end waits to be told: users and other jobs may be waiting for that."""
+        return not self.fenced and self.ending is not None
 
     @property
     def needs_save(self) -> bool:

@@ -14,6 +14,8 @@ DRAIN_INTERVAL: Final = 0.05
 _HASTE: Final = 8
 """A pipe is left alone for an eighth of the time since something happened: what lasts long is read seldom, and
 what is over soon is seen soon."""
+_GLANCE: Final = 0.001
+"""But not more often than this (s): each look costs the slot a part of its core on a full machine."""
 
 
 class Reading:
@@ -24,7 +26,7 @@ class Reading:
     fd
         Made non-blocking; closed by `close`.
     take
-        Gets what was read; answers whether it was an event after which to look again soon.
+        Gets what was read; answers whether it was an event, after which to look again at once.
     may_read
         Asked before each read; while it says no, the pipe fills up and its writer waits.
     """
@@ -78,11 +80,15 @@ class Reading:
                 self._loop.remove_reader(self._fd)
             return
         now = self._loop.time()
-        if self._take(data):
+        event = self._take(data)
+        if self._closed:
+            return
+        if event:
             self._since = now
-        crowded = len(data) * 2 > self._capacity  # its writer may be waiting already
-        wait = 0.0 if crowded else min(DRAIN_INTERVAL, (now - self._since) / _HASTE)
-        if wait >= 0.001 or not self._may_read():  # the loop's clock knows nothing finer
+        wait = min(DRAIN_INTERVAL, max(_GLANCE, (now - self._since) / _HASTE))
+        if event or len(data) * 2 > self._capacity:  # a crowded pipe's writer may be waiting already
+            wait = 0.0
+        if wait or not self._may_read():
             self._loop.remove_reader(self._fd)
             self._timer = self._loop.call_later(wait, self._arm)
 

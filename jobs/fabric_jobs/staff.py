@@ -20,7 +20,9 @@ from .removing import Removing
 RESTART_INTERVAL: Final = 1.0
 """Seconds between two starts of the fork server, at least."""
 HOPELESS: Final = 3
-"""So many fork servers in a row that ended before they forked anything end the job: slots cannot run here."""
+"""So many forks in a row that failed end the job: slots cannot run here."""
+FAREWELL: Final = 1.0
+"""Seconds that slot processes get to exit by themselves when the agent ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Staff:
         self._ended_early: dict[int, Ended] = {}
         self._to_fork: asyncio.Queue[_Process] = asyncio.Queue()
         self._forks: Forks | None = None
-        self._fruitless = 0
+        self._failed_forks = 0
         self._started_at = 0.0
         self._removing = Removing(clock, self._warn_from_thread)
         self.hopeless = False
@@ -116,13 +118,24 @@ class Staff:
                     async with asyncio.timeout(wait):
                         await self._changed.wait()
 
+    async def dismiss(self) -> None:
+        """Let the slot processes exit, so that their pools tidy up; whoever takes too long is ended by `__aexit__`."""
+        self._crew.dismiss(self._clock() + FAREWELL)
+        self.carry_out()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                while self._processes:
+                    self._changed.clear()
+                    await self._changed.wait()
+
     def carry_out(self) -> None:
         """Do what the crew ordered since the last time."""
+        if not self._crew.orders:
+            return
         orders, self._crew.orders = self._crew.orders, []
         for order in orders:
             self._do(order)
-        if orders:
-            self._changed.set()
+        self._changed.set()
 
     def _do(self, order: Order) -> None:
         if isinstance(order, Fork):
@@ -165,6 +178,8 @@ class Staff:
             try:
                 forked = await self._fork(process.serial)
             except ForkServerError as error:
+                self._failed_forks += 1
+                self.hopeless = self._failed_forks >= HOPELESS
                 self._bury(process, Death(f"could not be started: {error}"))
             else:
                 self._connect(process, forked)
@@ -175,7 +190,7 @@ class Staff:
             self._start_forks()
         assert self._forks is not None
         forked = await self._forks.fork(serial)
-        self._fruitless = 0
+        self._failed_forks = 0
         return forked
 
     def _connect(self, process: _Process, forked: Forked) -> None:
@@ -197,10 +212,10 @@ class Staff:
 
     def _heard(self, process: _Process, data: bytes) -> bool:
         """Pass on what a slot wrote; answers whether something happened beside points."""
-        event = False
+        event = urgent = False
         try:
             for item in process.splitter.feed(data):
-                self._crew.heard(process.serial, item)
+                urgent = self._crew.heard(process.serial, item) or urgent
                 event = event or not isinstance(item, Points)
         except (ValueError, KeyError, TypeError) as error:
             # User code can write into any of its process' descriptors.
@@ -208,7 +223,7 @@ class Staff:
                 f"slot {process.slot} speaks no sense ({type(error).__name__}: {error}) and is killed"
             )
             self._kill(process.serial)
-        if event or self._crew.is_pressing(process.serial):
+        if urgent:
             self._wake()
         self.carry_out()
         return event
@@ -231,8 +246,6 @@ class Staff:
     def _on_gone(self) -> None:
         """The fork server ended, and the kernel ended its slots."""
         self._forks = None
-        self._fruitless += 1
-        self.hopeless = self._fruitless >= HOPELESS
         self._log.say("the fork server ended, and its slots with it")
         for process in list(self._processes.values()):
             if process.pid is not None:
@@ -249,6 +262,7 @@ class Staff:
 
     def _close(self, process: _Process) -> None:
         del self._processes[process.serial]
+        self._changed.set()
         if process.up is not None:
             process.up.finish()
         if process.out is not None:

@@ -57,6 +57,7 @@ def test_learners_are_done_exactly_once_and_no_point_is_evaluated_twice(world):
     assert [record.npoints for record in w.learners(run)] == [20] * 6
 
 
+@pytest.mark.long
 def test_learners_of_several_runs_get_processes_of_their_own(world):
     w = world()
 
@@ -109,7 +110,7 @@ def test_what_slots_print_is_in_the_log_file_and_in_the_stream_with_its_learner(
     w = world()
 
     def talkative(x: float) -> float:
-        print("hello from", round(x))  # noqa: T201
+        print("hello from", round(x))
         return x
 
     run = w.submit([talkative], npoints=2)
@@ -121,6 +122,7 @@ def test_what_slots_print_is_in_the_log_file_and_in_the_stream_with_its_learner(
     assert f"slot 0: {learner}: hello from -1" in w.log(job)
 
 
+@pytest.mark.long
 def test_only_one_copy_of_a_job_works_and_the_other_leaves_quietly(world):
     w = world()
     run = w.submit([counted(w.file("0"), 0.02)], npoints=100)
@@ -140,6 +142,31 @@ def test_an_agent_of_an_unknown_job_leaves(world):
     job = w.start("inobodyknows.0")
     assert w.wait_end(job) == 0
     assert "no such job" in w.log(job)
+
+
+def test_superfluous_checkpoints_are_removed(world):
+    w = world()
+    run = w.submit([counted(w.file("0"), 0.01)], npoints=500, save_interval=0.3)
+    job = w.start()
+    w.wait_done(run)
+    w.send(job, signal.SIGTERM)
+    assert w.wait_end(job) == 0
+    learner = w.learner(run)
+    files = sorted((w.home.store / run / learner.id).iterdir())
+    assert files[-1].name == learner.checkpoint
+    assert len(files) == 2, "the newest and the one before"
+
+
+def test_where_slots_cannot_be_started_the_job_ends_and_its_learners_go_elsewhere(world, tmp_path):
+    w = world()
+    (tmp_path / "adaptive.py").write_text("raise ImportError('no adaptive on this node')")
+    run = w.submit([counted(w.file("0"))])
+    job = w.start(PYTHONPATH=str(tmp_path))
+    assert w.wait_end(job) == 1
+    assert "no adaptive on this node" in w.log(job)
+    assert w.states(run) == ["queued"]
+    w.start()
+    w.wait_done(run)
 
 
 # -- errors of learners ----------------------------------------------------------------------------------------------
@@ -172,7 +199,7 @@ def test_a_learner_that_kills_its_process_each_time_is_quarantined_with_the_sign
         import os
         import signal
 
-        print("my last words")  # noqa: T201
+        print("my last words")
         os.kill(os.getpid(), signal.SIGSEGV)
         return x
 
@@ -244,7 +271,7 @@ def test_a_killed_agent_leaves_no_process_and_its_learner_goes_on_when_the_lease
 # -- draining --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.long)])
 def test_a_drained_job_saves_and_gives_back_and_another_goes_on_at_once(world, number):
     w = world(slots=2, ttl=60.0)
     run = w.submit([counted(w.file(str(i)), 0.01) for i in range(2)], npoints=300)
@@ -332,6 +359,7 @@ def test_a_zombie_writes_nothing_stops_and_goes_on_leasing(world):
     assert zombie in {event.job for event in w.events(second) if event.event == "acquire"}
 
 
+@pytest.mark.long
 def test_a_job_that_was_declared_dead_ends_when_it_wakes_up(world):
     w = world()
     run = w.submit([counted(w.file("0"), 0.02)], npoints=100)
@@ -397,6 +425,7 @@ def test_a_redis_that_is_killed_and_comes_back_gets_what_it_lost_and_nobody_runs
     assert "Redis is back" in w.log(job)
 
 
+@pytest.mark.long
 def test_a_redis_that_hangs_is_waited_for(world):
     w = world(ttl=3.0)
     run = w.submit([counted(w.file("0"), 0.02)], npoints=600)
@@ -411,6 +440,7 @@ def test_a_redis_that_hangs_is_waited_for(world):
     assert w.count(run, "complete") == 1
 
 
+@pytest.mark.long
 def test_a_full_redis_refuses_points_and_gets_them_when_there_is_room(world):
     w = world()
     run = w.submit([counted(w.file("0"), 0.005)], npoints=600)
@@ -436,6 +466,7 @@ def test_a_learner_can_be_completed_while_redis_is_full(world):
     assert w.learner(run).npoints == 300
 
 
+@pytest.mark.long
 def test_the_address_is_read_anew_when_redis_comes_back_elsewhere(world, home):
     w = world()
     password = home.password_file.read_text().strip()
@@ -469,6 +500,7 @@ def test_a_new_agent_waits_for_its_redis(world):
     w.wait_done(run)
 
 
+@pytest.mark.long
 def test_a_draining_job_without_redis_ends_and_says_that_it_could_not_give_back(world):
     w = world(grace=2.0)
     w.submit([counted(w.file("0"), 0.01)], npoints=10_000)

@@ -408,8 +408,8 @@ def test_points_that_only_the_slot_still_has_are_saved_by_it_once(agent):
         agent.now += 11
     assert agent.orders(Tell) == [Tell(1, channel.encode(Down.SAVE))]
     agent.crew.heard(1, saved(upto=9))
-    agent.deciding._renew_at = agent.now + 1
     agent.exchange(renew=Renewed(Outcome.OK, known={"rabcdefgh.0": Known(7, 0)}))
+    agent.now += 0.5
     assert agent.exchange(**OK) == ["commit"]
 
 
