@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fabric_broker import calls, reads
+from fabric_broker import calls, intents, reads
 from fabric_broker.errors import NotFoundError, UsageError
 from fabric_broker.records import PoolRecord
 from fabric_submitter.specs import Local, Spec, check_jobs, spec_from_dict
@@ -60,6 +60,8 @@ def define(broker: Broker, name: str, spec: Spec, jobs: int | None) -> Pool:
             checked, spec=spec.to_dict(), kind=spec.kind, limit=limit, slots=spec.slots, ttl=spec.ttl_s
         )
     )
+    # Whoever changes a pool has mended what kept its jobs from working.
+    broker.do(intents.resume_pool(checked))
     return get(broker, name)
 
 
@@ -67,6 +69,7 @@ def scale(broker: Broker, name: str, jobs: int) -> Pool:
     """Change how many jobs a pool may have; NotFoundError."""
     if not broker.do(calls.scale_pool(name, check_jobs(jobs))):
         get(broker, name)  # raises, and says which pools there are
+    broker.do(intents.resume_pool(name))
     return get(broker, name)
 
 

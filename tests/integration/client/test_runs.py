@@ -13,6 +13,7 @@ from tests.integration.client.conftest import Agent
 from tests.redis_process import RedisProcess
 
 from adaptive_fabric import Fabric, HomeError, JobRecord, Local, NotFoundError, UnreachableError, UsageError
+from fabric_broker import reads
 from fabric_broker.config import Config
 from fabric_broker.home import Home
 
@@ -146,6 +147,18 @@ def test_runs_and_jobs_are_listed_and_found_by_name_and_id(fabric: Fabric, agent
     (job,) = fabric.jobs()
     assert isinstance(job, JobRecord)
     assert (job.id, job.state, job.pool) == (agent.job, "running", "local")
+
+
+@pytest.mark.parametrize("change", ["spec", "jobs"])
+def test_changing_a_pool_closes_its_circuit(fabric: Fabric, change: str) -> None:
+    pool = fabric.pool("p", Local(), jobs=1)
+    fabric.broker.redis.hset(fabric.broker.keys.pool("p"), mapping={"circuit": "the preamble failed", "deaths": 5})
+    if change == "spec":
+        fabric.pool("p", Local(cores=2))
+    else:
+        fabric.pool(pool.name, jobs=2)
+    (record,) = reads.pool_records(fabric.broker, ["p"])
+    assert record.circuit is None
 
 
 def test_pools_are_made_changed_scaled_and_found(fabric: Fabric) -> None:
