@@ -5,7 +5,6 @@ Pure: what slots say and what Redis answered comes in, orders to slot processes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from fabric_broker.store import checkpoint_path
 from . import channel
 from .channel import Down, Frame, Up
 from .held import BATCH_BYTES, Done, Held, Raised, Released, Saved
+from .orders import Death, Fork, Kill, Order, Remove, Say, Tell
 from .points import Points
 
 FENCED_PATIENCE: Final = 10.0
@@ -24,61 +24,14 @@ EXIT_PATIENCE: Final = 10.0
 """Seconds a slot process may take to exit between leases; then it is killed."""
 SETTLED: Final = 2.0
 """Seconds after which Redis has its writes on disk: a file is removed only when no crash revives its pointer."""
+BRIEF: Final = 0.25
+"""Seconds; a slot that works on one brief lease after another gets the next one before it needs it."""
+BRIEF_LEASES: Final = 8
+"""So many brief leases in a row make it likely that the next is brief, too."""
+AHEAD_PATIENCE: Final = 1.0
+"""Seconds until a lease that waits behind one that is not brief after all is given back."""
 _REST: Final = (0.1, 2.0)
 """Seconds a slot rests after it died without a new point: the first time, and at most (it doubles)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fork:
-    """Start slot process ``serial``; it serves one run."""
-
-    serial: int
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Write a frame to a slot process."""
-
-    serial: int
-    frame: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """Kill a slot process."""
-
-    serial: int
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """Remove a checkpoint file that nobody needs any more, but not before ``due``."""
-
-    store: str
-    path: str
-    """relative to the store"""
-    due: float
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """A line for the log."""
-
-    text: str
-    learner: str | None = None
-
-
-Order = Fork | Tell | Kill | Remove | Say
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """How a slot process ended: "was killed by SIGSEGV", the signal's name if it was one, its last lines."""
-
-    how: str
-    signal: str | None = None
-    log: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -98,13 +51,28 @@ class _Seat:
     held: Held | None = None
     working: bool = False
     """The process was given the lease; before that only Redis knows."""
+    began: float = 0.0
+    """When it was."""
     learner: str | None = None
     """The last one it was given."""
+    brief: int = 0
+    """Brief leases in a row."""
+    ahead: Held | None = None
+    """The lease that comes after this one: with brief ones the way to Redis would take longer than the work."""
+    ahead_frame: bytes | None = None
+    """Its LEASE, once its data are here."""
     stop: _Stop | None = None
     save_asked: bool = False
     deaths: int = 0
     """Deaths in a row without a new point."""
     rest_until: float = 0.0
+
+    def could_lease(self, now: float) -> bool:
+        """Whether a lease, or the one ahead, would be of use."""
+        if self.held is None:
+            return self.rest_until <= now
+        steady = self.working and self.stop is None and self.ahead is None
+        return steady and self.brief >= BRIEF_LEASES and now - self.began < BRIEF
 
 
 @dataclass(slots=True)
@@ -139,7 +107,7 @@ class Crew:
         """Slots that could take a lease."""
         if self.drain_until is not None:
             return []
-        return [seat.slot for seat in self._seats if seat.held is None and seat.rest_until <= now]
+        return [seat.slot for seat in self._seats if seat.could_lease(now)]
 
     def next_rested(self, now: float) -> float | None:
         """When the next resting slot has rested."""
@@ -151,8 +119,11 @@ class Crew:
         held = Held(lease)
         held.committed_at = now
         seat = self._seats[lease.slot]
-        seat.held, seat.working, seat.stop, seat.rest_until = held, False, None, 0.0
         self.helds.append(held)
+        if seat.held is None:
+            seat.held, seat.rest_until = held, 0.0
+        else:
+            seat.ahead = held
         if self.drain_until is not None:
             self.stop(held, "drain", now)
         return held
@@ -160,6 +131,8 @@ class Crew:
     def start(self, held: Held, frame: bytes, now: float) -> None:
         """Give a reserved lease to its slot, in a process that serves its run; ``frame`` is the LEASE."""
         seat = self._seats[held.lease.slot]
+        if seat.ahead is held:
+            seat.ahead_frame = frame
         if seat.held is not held or held.ending is not None or held.fenced:
             return
         if seat.serial is not None and seat.run != held.lease.run:
@@ -168,13 +141,13 @@ class Crew:
             self._serial += 1
             seat.serial, seat.run = self._serial, held.lease.run
             self.orders.append(Fork(seat.serial, seat.slot))
-        seat.working, seat.learner = True, held.lease.learner
+        seat.working, seat.began, seat.learner = True, now, held.lease.learner
         self.orders.append(Tell(seat.serial, frame))
 
-    def give_back(self, held: Held, problem: dict[str, Any]) -> None:
+    def give_back(self, held: Held, problem: dict[str, Any], now: float) -> None:
         """A reserved lease cannot start."""
         held.end(Released("died", problem))
-        self._free(self._seats[held.lease.slot])
+        self.stop(held, "broken", now)
 
     def forget_ended(self) -> None:
         """Drop the leases that Redis knows to be over or that are not ours, unless a slot still works on one."""
@@ -193,7 +166,7 @@ class Crew:
         seat = self._seat_of(serial)
         return None if seat is None else seat.learner
 
-    def heard(self, serial: int, item: Points | Frame) -> bool:
+    def heard(self, serial: int, item: Points | Frame, now: float) -> bool:
         """A slot process said something; answers whether Redis should be told at once."""
         seat = self._seat_of(serial)
         if seat is None or seat.held is None or not seat.working:
@@ -204,9 +177,12 @@ class Crew:
             seat.held.add(item)
             seat.deaths = 0
             return seat.held.unsent_bytes >= BATCH_BYTES
+        held = seat.held
         if item.kind != Up.READY:
-            self._heard_frame(seat, seat.held, Up(item.kind), item.json())
-        return seat.held is None
+            self._heard_frame(seat, held, Up(item.kind), item.json())
+        if held.ending is not None:
+            self._free(seat, now)
+        return held.ending is not None
 
     def _heard_frame(self, seat: _Seat, held: Held, kind: Up, record: dict[str, Any]) -> None:
         if kind is Up.STATUS:
@@ -217,14 +193,10 @@ class Crew:
             seat.save_asked = False
         elif kind is Up.DONE:
             held.end(Done(record["npoints"], record["loss"]))
-            self._free(seat)
         elif kind is Up.RAISED:
             held.end(Raised(_problem(record)))
-            self._free(seat)
         elif kind is Up.STOPPED:
-            problem = record.get("error")
-            held.end(Released("died", problem) if problem else Released("release"))
-            self._free(seat)
+            held.end(Released("release"))
         elif kind is Up.WARNING:
             self.orders.append(Say(record["text"], held.lease.learner))
 
@@ -237,7 +209,8 @@ class Crew:
             return
         held, stop = seat.held, seat.stop
         seat.serial = seat.run = None
-        self._free(seat)
+        self._return_ahead(seat)
+        self._free(seat, now)
         if held is None:
             self.orders.append(Say(f"slot {seat.slot} {death.how} between leases"))
             return
@@ -268,11 +241,13 @@ class Crew:
         ``patience``: seconds after which the slot is killed (None: it may finish what it evaluates).
         """
         seat = self._seats[held.lease.slot]
+        if seat.ahead is held:
+            self._return_ahead(seat)
         if seat.held is not held:
             return
         if not seat.working:
             held.end(Released("release"))
-            self._free(seat)
+            self._free(seat, now)
             return
         kill_at = None if patience is None else now + patience
         if self.drain_until is not None:
@@ -309,6 +284,7 @@ class Crew:
         """Lease nothing more; slots save and stop, those that have not by ``until`` are killed."""
         self.drain_until = until
         for seat in self._seats:
+            self._return_ahead(seat)
             if seat.held is not None:
                 self.stop(seat.held, "drain", now)
             elif seat.serial is not None:
@@ -321,9 +297,14 @@ class Crew:
                 self._dismiss(seat, kill_at)
 
     def tick(self, now: float) -> float | None:
-        """Kill what was given time enough; answers when to look again."""
+        """Kill what was given time enough, give back what waits in vain; answers when to look again."""
         due: list[float] = []
         for seat in self._seats:
+            if seat.ahead is not None and now - seat.began >= AHEAD_PATIENCE:
+                seat.brief = 0
+                self._return_ahead(seat)
+            elif seat.ahead is not None:
+                due.append(seat.began + AHEAD_PATIENCE)
             stop = seat.stop
             if stop is None or stop.kill_at is None or stop.killed or seat.serial is None:
                 continue
@@ -358,10 +339,22 @@ class Crew:
     def _seat_of(self, serial: int) -> _Seat | None:
         return next((seat for seat in self._seats if seat.serial == serial), None)
 
-    def _free(self, seat: _Seat) -> None:
-        seat.held, seat.working, seat.stop, seat.save_asked = None, False, None, False
+    def _free(self, seat: _Seat, now: float) -> None:
+        """The seat's lease is over for its slot; on to the next, if it is here."""
+        if seat.working:
+            seat.brief = seat.brief + 1 if now - seat.began < BRIEF else 0
+        frame, seat.ahead_frame = seat.ahead_frame, None
+        seat.held, seat.ahead = seat.ahead, None
+        seat.working, seat.stop, seat.save_asked = False, None, False
         if self.drain_until is not None and seat.serial is not None:
             self._dismiss(seat, self.drain_until)
+        elif seat.held is not None and frame is not None:
+            self.start(seat.held, frame, now)
+
+    def _return_ahead(self, seat: _Seat) -> None:
+        if seat.ahead is not None:
+            seat.ahead.end(Released("release"))
+        seat.ahead = seat.ahead_frame = None
 
     def _dismiss(self, seat: _Seat, kill_at: float) -> None:
         """Let a slot's process exit; what it says from now on is not heard."""

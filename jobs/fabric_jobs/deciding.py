@@ -21,9 +21,10 @@ from fabric_broker.keys import Keys
 from fabric_broker.records import Command, Outcome
 from fabric_broker.signing import Signer
 
-from .crew import Crew, Say
+from .crew import Crew
 from .fetching import Fetch, Plain, Runs, Sending
 from .held import BATCH_BYTES, Done, Held, Raised, Released, Saved, Step
+from .orders import Say
 from .points import Batch
 from .telling import Identity, tell
 
@@ -206,7 +207,7 @@ class Deciding:
                 self.crew.start(fetch.held, fetch.frame(run, self.spec), now)
             except BrokerError as error:
                 problem = {"type": type(error).__name__, "text": str(error), "node": self.me.node}
-                self.crew.give_back(fetch.held, problem)
+                self.crew.give_back(fetch.held, problem, now)
         self._fetches = [fetch for fetch in waiting if fetch.held.ending is None and not fetch.held.fenced]
         for held in self.crew.helds:
             if held.fenced:
@@ -299,6 +300,8 @@ class Deciding:
 
     def _took_ended(self, held: Held, step: Raised | Released, answer: Ended) -> None:
         held.ended(answer.outcome)
+        if answer.state == "queued":
+            self._in_vain = frozenset()  # there is something to lease, if only this
         if isinstance(step, Raised) or answer.state == "quarantined":
             problem = step.problem or {}
             text = f"{problem.get('type', 'error')}: {problem.get('text', '')} (now {answer.state})"

@@ -50,6 +50,11 @@ class Reading:
             self._timer.cancel()
             self._arm()
 
+    def look(self) -> None:
+        """Read now what is there."""
+        if not self._closed and (data := self._read()):
+            self._take(data)
+
     def finish(self) -> None:
         """Read what is there, to the end, and close. What a dead process wrote is all in the pipe."""
         while not self._closed and (data := self._read()):

@@ -10,7 +10,7 @@ from typing import Final
 from fabric_broker.errors import FabricError
 from fabric_broker.store import Store
 
-from .crew import Remove
+from .orders import Remove
 
 _LAST_WAIT: Final = 3.0
 """Seconds that the end of the agent waits for files that are due."""

@@ -10,17 +10,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from .crew import Crew, Death, Fork, Kill, Order, Remove, Tell
+from .channel import Frame, Up
+from .crew import Crew
 from .forks import Ended, Forked, Forks, ForkServerError
+from .orders import Death, Fork, Kill, Order, Remove, Tell
 from .output import JobLog, Lines
 from .pipes import Reading, Writing
-from .points import Points, Splitter
+from .points import Splitter
 from .removing import Removing
 
 RESTART_INTERVAL: Final = 1.0
 """Seconds between two starts of the fork server, at least."""
 HOPELESS: Final = 3
 """So many forks in a row that failed end the job: slots cannot run here."""
+_ENDINGS: Final = (Up.DONE, Up.RAISED, Up.STOPPED)
 FAREWELL: Final = 1.0
 """Seconds that slot processes get to exit by themselves when the agent ends."""
 
@@ -215,8 +218,11 @@ class Staff:
         event = urgent = False
         try:
             for item in process.splitter.feed(data):
-                urgent = self._crew.heard(process.serial, item) or urgent
-                event = event or not isinstance(item, Points)
+                if isinstance(item, Frame):
+                    event = True
+                    if process.out is not None and item.kind in _ENDINGS:
+                        process.out.look()  # what was printed belongs to the learner that ends here
+                urgent = self._crew.heard(process.serial, item, self._clock()) or urgent
         except (ValueError, KeyError, TypeError) as error:
             # User code can write into any of its process' descriptors.
             self._log.say(

@@ -14,9 +14,10 @@ from fabric_broker.scripts import Call
 from fabric_broker.signing import Signer
 from fabric_jobs import channel
 from fabric_jobs.channel import Down, Frame, Up
-from fabric_jobs.crew import FENCED_PATIENCE, Crew, Death, Fork, Kill, Remove, Say, Tell
+from fabric_jobs.crew import AHEAD_PATIENCE, BRIEF, BRIEF_LEASES, FENCED_PATIENCE, Crew
 from fabric_jobs.deciding import Deciding
 from fabric_jobs.fetching import Plain
+from fabric_jobs.orders import Death, Fork, Kill, Remove, Say, Tell
 from fabric_jobs.points import Points
 from fabric_jobs.telling import Identity
 
@@ -91,6 +92,10 @@ class Agent:
         self.exchange(acquire=Acquired(Outcome.OK, leases or (lease(),)))
         self.exchange()
 
+    def hear(self, serial: int, item: Points | Frame) -> None:
+        """A slot process says something."""
+        self.crew.heard(serial, item, self.now)
+
     def stops(self) -> list[dict[str, Any]]:
         """The STOP orders since the last look."""
         frames = [order.frame for order in self.orders(Tell)]
@@ -132,7 +137,7 @@ def test_a_new_lease_is_read_in_one_round_trip_and_started_in_a_new_process(agen
 def test_a_done_learner_and_the_next_one_cost_two_round_trips(agent):
     agent.work()
     for item in (point(), saved(), said(Up.DONE, npoints=1, loss=0.5)):
-        agent.crew.heard(1, item)
+        agent.hear(1, item)
     next_lease = Acquired(Outcome.OK, (lease("rabcdefgh.1"),))
     assert agent.exchange(**OK, acquire=next_lease) == ["journal", "commit", "complete", "acquire"]
     agent.orders()
@@ -144,7 +149,7 @@ def test_a_done_learner_and_the_next_one_cost_two_round_trips(agent):
 
 def test_a_learner_of_another_run_gets_a_new_process(agent):
     agent.work()
-    agent.crew.heard(1, said(Up.DONE, npoints=0, loss=None))
+    agent.hear(1, said(Up.DONE, npoints=0, loss=None))
     agent.exchange(**OK, acquire=Acquired(Outcome.OK, (lease("rzzzzzzzz.0"),)))
     agent.orders()
     agent.exchange()
@@ -166,7 +171,7 @@ def test_a_lost_acquire_is_asked_again_under_the_same_id(agent):
 
 def test_after_trouble_the_leases_are_validated_before_anything_is_written(agent):
     agent.work()
-    agent.crew.heard(1, point())
+    agent.hear(1, point())
     agent.deciding.troubled(agent.now)
     assert agent.exchange() == ["renew"]
     assert agent.exchange() == ["renew"], "an unanswered renew is no validation"
@@ -176,24 +181,24 @@ def test_after_trouble_the_leases_are_validated_before_anything_is_written(agent
 
 def test_an_agent_that_slept_past_its_deadline_asks_first(agent):
     agent.work()
-    agent.crew.heard(1, point())
-    agent.crew.heard(1, saved())
+    agent.hear(1, point())
+    agent.hear(1, saved())
     agent.now += 26
     assert agent.asked() == ["renew"]
 
 
 def test_what_others_hold_is_stopped_without_saving_and_nothing_more_is_written(agent):
     agent.work()
-    agent.crew.heard(1, point())
+    agent.hear(1, point())
     agent.now += 31
     agent.exchange(renew=Renewed(Outcome.OK, fenced=("rabcdefgh.0",)))
     assert agent.stops() == [{"cause": "fenced", "save": False}]
-    agent.crew.heard(1, point())
-    agent.crew.heard(1, saved(upto=2))
+    agent.hear(1, point())
+    agent.hear(1, saved(upto=2))
     agent.now += 1
     assert agent.exchange() == [], "its slot is not free and there is nothing to say"
     assert agent.stops() == []
-    agent.crew.heard(1, said(Up.STOPPED, cause="fenced", npoints=2, loss=None, error=None))
+    agent.hear(1, said(Up.STOPPED, cause="fenced", npoints=2, loss=None, error=None))
     agent.now += 1
     assert agent.exchange(acquire=Acquired(Outcome.OK)) == ["acquire"]
     assert agent.crew.helds == []
@@ -223,18 +228,18 @@ def test_points_are_journaled_twice_a_second_and_at_once_when_they_are_large(age
     agent.work()
     agent.now += 1
     agent.exchange()
-    agent.crew.heard(1, point())
+    agent.hear(1, point())
     assert agent.asked() == []
-    agent.crew.heard(1, Points(1, channel.encode(Up.POINT, bytes(1 << 20))))
+    agent.hear(1, Points(1, channel.encode(Up.POINT, bytes(1 << 20))))
     assert agent.exchange(**OK) == ["journal"] * 2
-    agent.crew.heard(1, point())
+    agent.hear(1, point())
     agent.now += 0.5
     assert agent.asked() == ["journal"]
 
 
 def test_a_dead_slot_gives_its_learner_back_with_what_is_known_after_its_points(agent):
     agent.work()
-    agent.crew.heard(1, point())
+    agent.hear(1, point())
     agent.crew.died(1, Death("was killed by SIGKILL", "SIGKILL", ["last words"]), agent.now)
     assert agent.exchange(**OK) == ["journal", "acquire"]
     release = agent.deciding.compose(agent.now)[0].ask
@@ -246,7 +251,7 @@ def test_a_dead_slot_gives_its_learner_back_with_what_is_known_after_its_points(
 def test_a_slot_that_died_after_its_done_is_done(agent):
     agent.work()
     for item in (point(), saved(), said(Up.DONE, npoints=1, loss=None)):
-        agent.crew.heard(1, item)
+        agent.hear(1, item)
     agent.crew.died(1, KILLED, agent.now)
     assert agent.exchange(**OK)[:3] == ["journal", "commit", "complete"]
 
@@ -282,8 +287,8 @@ def test_a_command_is_taken_once_echoed_and_answered_with_a_release(agent, verb)
     agent.now += 11
     (renew, *_) = agent.deciding.compose(agent.now)
     assert renew.ask.args["holds"] == [["rabcdefgh.0", 5, 0, 3]]
-    agent.crew.heard(1, saved(upto=0))
-    agent.crew.heard(1, said(Up.STOPPED, cause=verb, npoints=0, loss=None, error=None))
+    agent.hear(1, saved(upto=0))
+    agent.hear(1, said(Up.STOPPED, cause=verb, npoints=0, loss=None, error=None))
     agent.deciding._renew_at = agent.now + 1
     assert agent.exchange(**OK)[:2] == ["commit", "release"]
 
@@ -295,7 +300,7 @@ def test_a_drain_stops_slots_gives_back_says_so_and_ends(agent):
     assert agent.stops() == [{"cause": "drain", "save": True}]
     assert agent.exchange(drain_job=Outcome.OK) == ["drain_job"]
     for item in (point(), saved(), said(Up.STOPPED, cause="drain", npoints=1, loss=None, error=None)):
-        agent.crew.heard(1, item)
+        agent.hear(1, item)
     assert Tell(1, channel.encode(Down.EXIT)) in agent.orders()
     assert agent.exchange(**OK) == ["journal", "commit", "release"]
     assert agent.exchange(end_job=0) == ["end_job"]
@@ -407,7 +412,7 @@ def test_points_that_only_the_slot_still_has_are_saved_by_it_once(agent):
         agent.exchange(renew=Renewed(Outcome.OK, known={"rabcdefgh.0": Known(7, 0)}))
         agent.now += 11
     assert agent.orders(Tell) == [Tell(1, channel.encode(Down.SAVE))]
-    agent.crew.heard(1, saved(upto=9))
+    agent.hear(1, saved(upto=9))
     agent.exchange(renew=Renewed(Outcome.OK, known={"rabcdefgh.0": Known(7, 0)}))
     agent.now += 0.5
     assert agent.exchange(**OK) == ["commit"]
@@ -415,7 +420,7 @@ def test_points_that_only_the_slot_still_has_are_saved_by_it_once(agent):
 
 def test_a_checkpoint_file_goes_only_when_no_crash_of_redis_can_bring_its_pointer_back(agent):
     agent.work()
-    agent.crew.heard(1, saved(n=3))
+    agent.hear(1, saved(n=3))
     agent.now += 0.5
     agent.exchange(journal=journaled, commit=Committed(Outcome.OK, (4, 1), None))
     (remove,) = agent.orders(Remove)
@@ -447,8 +452,91 @@ def test_a_slot_that_becomes_free_does_not_wait_for_the_next_poll():
     agent.work()
     agent.now += 0.01
     assert "acquire" not in agent.asked(), "slot 1 has asked in vain a moment ago"
-    agent.crew.heard(1, said(Up.DONE, npoints=0, loss=None))
+    agent.hear(1, said(Up.DONE, npoints=0, loss=None))
     agent.now += 0.01
     (acquire,) = [each.ask for each in agent.deciding.compose(agent.now) if name(each.ask) == "acquire"]
     assert isinstance(acquire, Call)
     assert acquire.args["slots"] == [0, 1]
+
+
+# -- a lease ahead ---------------------------------------------------------------------------------------------------
+
+
+def brief(agent: Agent, count: int, begin: int = 0) -> None:
+    """The slot works off brief learners, each of which costs two round trips."""
+    for index in range(begin, begin + count):
+        agent.exchange(**OK, acquire=Acquired(Outcome.OK, (lease(f"rabcdefgh.{index}"),)))
+        agent.exchange(**OK)
+        agent.orders()
+        agent.now += 0.01
+        agent.hear(1, said(Up.DONE, npoints=0, loss=None))
+
+
+@pytest.fixture
+def ahead(agent: Agent) -> Agent:
+    """An agent with one lease at work and one ahead."""
+    brief(agent, BRIEF_LEASES)
+    agent.exchange(**OK, acquire=Acquired(Outcome.OK, (lease("rabcdefgh.20"),)))
+    agent.exchange()
+    agent.exchange(acquire=Acquired(Outcome.OK, (lease("rabcdefgh.21", token=6),)))
+    agent.exchange()
+    agent.orders()
+    assert [held.lease.learner for held in agent.crew.helds] == ["rabcdefgh.20", "rabcdefgh.21"]
+    return agent
+
+
+def test_after_many_brief_learners_the_next_one_is_there_when_it_is_needed(ahead):
+    ahead.hear(1, said(Up.DONE, npoints=0, loss=None))
+    (tell,) = ahead.orders()
+    assert b"rabcdefgh.21" in tell.frame
+    ahead.now += 0.01
+    assert ahead.exchange(**OK, acquire=Acquired(Outcome.OK))[-2:] == ["complete", "acquire"]
+
+
+def test_a_lease_that_waits_behind_a_long_one_is_given_back(ahead):
+    assert ahead.crew.tick(ahead.now) == ahead.now + AHEAD_PATIENCE
+    ahead.now += AHEAD_PATIENCE
+    ahead.crew.tick(ahead.now)
+    (release,) = [each.ask for each in ahead.deciding.compose(ahead.now) if name(each.ask) == "release"]
+    assert isinstance(release, Call)
+    assert release.args["learner"] == "rabcdefgh.21"
+    ahead.hear(1, said(Up.DONE, npoints=0, loss=None))
+    assert ahead.orders() == []
+    assert ahead.crew.free(ahead.now) == [0]
+
+
+def test_no_lease_is_taken_ahead_behind_one_that_is_not_brief(agent):
+    brief(agent, BRIEF_LEASES)
+    agent.exchange(**OK, acquire=Acquired(Outcome.OK, (lease("rabcdefgh.20"),)))
+    agent.exchange()
+    agent.now += BRIEF
+    assert agent.crew.free(agent.now) == []
+
+
+@pytest.mark.parametrize("how", ["drain", "death"])
+def test_a_lease_ahead_goes_back_when_its_slot_will_not_take_it(ahead, how):
+    if how == "drain":
+        ahead.deciding.drain(ahead.now)
+    else:
+        ahead.crew.died(1, KILLED, ahead.now)
+    released = [each.ask for each in ahead.deciding.compose(ahead.now) if name(each.ask) == "release"]
+    assert "rabcdefgh.21" in [ask.args["learner"] for ask in released if isinstance(ask, Call)]
+
+
+def test_a_lease_ahead_that_others_hold_is_dropped(ahead):
+    ahead.now += 31
+    ahead.exchange(renew=Renewed(Outcome.OK, known={"rabcdefgh.20": Known(0, 0)}, fenced=("rabcdefgh.21",)))
+    assert [held.lease.learner for held in ahead.crew.helds] == ["rabcdefgh.20"]
+    assert ahead.stops() == []
+    ahead.hear(1, said(Up.DONE, npoints=0, loss=None))
+    assert ahead.orders(Tell) == []
+
+
+def test_after_a_release_the_agent_asks_at_once(agent):
+    agent.work()
+    agent.hear(1, point())
+    agent.crew.died(1, KILLED, agent.now)
+    none = Acquired(Outcome.OK)
+    assert agent.exchange(**OK, acquire=none) == ["journal", "acquire"]
+    assert agent.exchange(**OK) == ["release"]
+    assert agent.asked() == ["acquire"]
