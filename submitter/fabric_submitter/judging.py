@@ -36,6 +36,8 @@ class Rules:
     linger: float = 60.0
     """processes that outlive their job's end, or its keeper, for so long are cleared away"""
     repeat_cancel: float = 30.0
+    gap: float = 5.0
+    """a submitter that did not look for so long cannot tell who was silent meanwhile"""
     settle: float = 5.0
     """a surplus that lasts so long is real"""
     soon: float = 5.0
@@ -62,6 +64,8 @@ class Standing(enum.Enum):
     PENDING = "pending"
     RUNNING = "running"
     UNKNOWN = "unknown"
+    SILENT = "silent"
+    """it is there, but its agent has not spoken for a TTL: it takes up room, and its slots are nobody's"""
     ENDING = "ending"
     """it serves no more but still takes up room"""
     GONE = "gone"
@@ -92,6 +96,12 @@ class Moment:
     pool: PoolView
     listing: Listing | None
     answer_within: float
+    awake_since: float = 0.0
+    """Redis TIME; this submitter has looked without a gap since then"""
+
+    def is_silent(self, job: JobView) -> bool:
+        """Whether an agent that once spoke could have, and has not, for a TTL."""
+        return bool(job.nonce) and self.now - max(job.seen, self.awake_since) > self.pool.ttl
 
 
 @dataclass(slots=True)
@@ -180,7 +190,7 @@ def _judge_job(job: JobView, intent: IntentView, moment: Moment, verdict: Verdic
         verdict.changes.append(Mark(job.id, job.state, "unknown", "the scheduler does not list it"))
     elif job.state == "unknown" and job.nonce and not silent:
         verdict.changes.append(Mark(job.id, "unknown", "running"))
-    return _standing(job)
+    return _standing(job, moment)
 
 
 def _judge_seen(job: JobView, seen: Seen, moment: Moment, verdict: Verdict) -> Standing:
@@ -196,12 +206,15 @@ def _judge_seen(job: JobView, seen: Seen, moment: Moment, verdict: Verdict) -> S
         return Standing.ENDING
     if keeperless is not None and moment.mono - keeperless > linger and not job.wish:
         verdict.changes.append(Ask(job.id, "cancel", seen.reason))
-    if job.state == "unknown":
+    if moment.is_silent(job):
+        if job.state == "running":
+            verdict.changes.append(Mark(job.id, "running", "unknown", "its agent is silent"))
+    elif job.state == "unknown":
         back = "running" if job.nonce else "pending"
         verdict.changes.append(Mark(job.id, "unknown", back, seen.reason))  # type: ignore[arg-type]
     elif job.state == "pending" and seen.reason != job.reason:
         verdict.changes.append(Mark(job.id, "pending", "pending", seen.reason))
-    return Standing.ENDING if seen.state == "ending" else _standing(job)
+    return Standing.ENDING if seen.state == "ending" else _standing(job, moment)
 
 
 def _death(job: JobView, track: Track, moment: Moment, *, informs: bool) -> str | None:
@@ -217,9 +230,11 @@ def _death(job: JobView, track: Track, moment: Moment, *, informs: bool) -> str 
     return None
 
 
-def _standing(job: JobView) -> Standing:
+def _standing(job: JobView, moment: Moment) -> Standing:
     if job.wish or job.state == "draining":
         return Standing.ENDING
+    if moment.is_silent(job):
+        return Standing.SILENT
     if job.state == "unknown":
         return Standing.UNKNOWN
     return Standing.RUNNING if job.state == "running" else Standing.PENDING

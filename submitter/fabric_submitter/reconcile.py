@@ -27,6 +27,14 @@ class Memory:
     tracks: Mapping[str, Track] = field(default_factory=dict)
     surplus_since: Mapping[str, float] = field(default_factory=dict)
     """by pool, Redis TIME"""
+    looked: float = 0.0
+    """when it looked last, Redis TIME"""
+    awake_since: float = 0.0
+    """since when it looks without a gap, Redis TIME"""
+
+    def awake(self, now: float, rules: Rules) -> float:
+        """Since when it has looked without a gap, now that it looks again."""
+        return self.awake_since if 0.0 <= now - self.looked <= rules.gap else now
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,11 @@ class _Pool:
     def serving(self) -> list[tuple[IntentView, JobView]]:
         return [(intent, job) for intent, job, standing in self.jobs if standing in _SERVING]
 
+    def silent(self) -> list[JobView]:
+        """Those that hold nothing, so that nobody is hurt if they were not dead after all."""
+        silent = [job for _, job, standing in self.jobs if standing is Standing.SILENT]
+        return [job for job in silent if not job.holds]
+
     def alive(self) -> int:
         return sum(standing is not Standing.GONE for _, _, standing in self.jobs)
 
@@ -74,11 +87,14 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
     changes: list[Change] = []
     tracks: dict[str, Track] = {}
     submit: list[IntentView] = []
+    awake = memory.awake(survey.now, rules)
     for intent in survey.intents:
         # A pool that was removed wants no jobs.
         pool = pools.setdefault(intent.pool, _Pool(PoolView(intent.pool, intent.kind, 0, 1, 30.0, 0, 0), 0))
         scene = scenes.get(intent.kind, Scene())
-        moment = Moment(survey.now, mono, rules, memory.tracks, pool.view, scene.listing, scene.answer_within)
+        moment = Moment(
+            survey.now, mono, rules, memory.tracks, pool.view, scene.listing, scene.answer_within, awake
+        )
         verdict = judge(intent, moment)
         _take_in(intent, verdict, pool)
         changes += verdict.changes
@@ -106,7 +122,7 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
         want,
         tuple(intent for intent in submit if intent.id not in unwanted),
         tuple(cancel),
-        Memory(tracks, surplus_since),
+        Memory(tracks, surplus_since, survey.now, awake),
     )
 
 
@@ -153,7 +169,11 @@ def _balance(
         return 0, changes, None
     if pool.deaths or survey.now < view.retry_at:
         return 0, changes, None
-    lack = min(-surplus, pool.limit - pool.alive())
+    room = pool.limit - pool.alive()
+    if -surplus > room:
+        stuck = pool.silent()[: -surplus - max(0, room)]
+        changes += [Ask(job.id, "cancel", "its agent is silent while work waits") for job in stuck]
+    lack = min(-surplus, room)
     if view.deaths:
         # One at a time until one is seen to work; one that is dying has not been judged yet.
         untried = [

@@ -342,3 +342,38 @@ def test_no_work_a_lease_a_wish_or_a_leave_is_no_young_death(ended, queued):
     plan = see(ended, queued=queued, wanted=min(queued, 4))
     assert of(plan, Close) == [Close("a")]
     assert of(plan, Remember) == []
+
+
+def silent_since(seconds: float, **rest: Any) -> IntentView:
+    return intent("hung", seen=NOW - seconds, acquired=True, started=NOW - 1000, **rest)
+
+
+AWAKE = Memory(looked=NOW - 1, awake_since=NOW - 1000)
+
+
+def test_a_job_whose_agent_is_silent_serves_nobody_and_another_is_wanted() -> None:
+    plan = see(silent_since(31), listing=listing("hung"), memory=AWAKE, limit=2, queued=1)
+    assert plan.want == {"p": 1}
+    assert Mark("hung.0", "running", "unknown", "its agent is silent") in plan.changes
+    assert not of(plan, Ask)
+
+
+def test_a_silent_job_makes_room_when_its_pool_is_full_and_work_waits() -> None:
+    plan = see(silent_since(31), listing=listing("hung"), memory=AWAKE, limit=1, queued=1)
+    assert plan.want == {}
+    assert [(ask.job, ask.wish) for ask in of(plan, Ask)] == [("hung.0", "cancel")]
+
+
+def test_a_silent_job_that_holds_leases_or_that_nobody_needs_is_left_alone() -> None:
+    for hung, waiting in ((silent_since(31, holds=1), 1), (silent_since(31), 0)):
+        plan = see(hung, listing=listing("hung"), memory=AWAKE, limit=1, queued=waiting)
+        assert not of(plan, Ask)
+
+
+def test_nobody_is_silent_for_a_submitter_that_did_not_look() -> None:
+    """Redis or the submitter was away: agents get a TTL to speak again."""
+    slept = Memory(looked=NOW - 60, awake_since=NOW - 1000)
+    plan = see(silent_since(61), listing=listing("hung"), memory=slept, limit=2, queued=1)
+    assert plan.want == {}
+    assert not of(plan, Mark)
+    assert plan.memory.awake_since == NOW

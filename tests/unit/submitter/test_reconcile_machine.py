@@ -49,6 +49,12 @@ class World:
         pool = PoolView("p", "x", self.limit, self.slots, 30.0, self.queued, 0, wanted=self.wanted)
         return Survey(self.now, False, {"p": pool}, tuple(self.intents.values()))
 
+    def agents_speak(self) -> None:
+        """All agents renew or ask for work, as they do every TTL/3 at least."""
+        for name in self.intents:
+            if self.job(name).nonce and f"{name}.0" in self.processes:
+                self.set(name, seen=self.now)
+
     def alive(self) -> list[str]:
         """Intents whose job is pending, running, unknown or ending, or may be on its way."""
         return [
@@ -203,6 +209,15 @@ class Machine(RuleBasedStateMachine):
         self.world.carry_out(plan)
         assert len(self.world.alive()) <= max(alive, self.limit)
 
+    @rule()
+    def agents_speak(self):
+        self.world.agents_speak()
+
+    @rule()
+    def agents_are_silent_for_long(self):
+        for _ in range(35):
+            self.ticks(1.0)
+
     def plan(self) -> Plan:
         scenes = {"x": Scene(self.listing, 10.0)}
         return reconcile(self.world.survey(), scenes, self.memory, self.mono, RULES)
@@ -221,6 +236,7 @@ class Machine(RuleBasedStateMachine):
         intended = asked = 0
         for _ in range(60):
             self.world.now += 1.0
+            self.world.agents_speak()
             self.the_scheduler_answers(good=True)
             plan = self.plan()
             self.memory = plan.memory
