@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from fabric_broker.errors import UsageError
 from .evaluate import Answer, evaluate, start_worker
 
 _CLOSE_S: Final = 5.0
+_DEATH_S: Final = 0.5
 
 
 def _process_pool(workers: int, _initializer: bytes | None) -> Executor:
@@ -126,9 +128,14 @@ class Pool:
         return died
 
     def _deaths(self) -> str:
-        # A broken executor ends the other workers by SIGTERM: those are not the cause.
-        codes = {process.exitcode for process in self._processes} - {None, 0, -signal.SIGTERM}
-        return ", ".join(sorted(describe_exit(code) for code in codes)) or "a cause it did not tell"
+        # The thread of the executor may be about to collect the exit codes.
+        deadline = time.monotonic() + _DEATH_S
+        while True:
+            # A broken executor ends the other workers by SIGTERM: those are not the cause.
+            codes = {process.exitcode for process in self._processes} - {None, 0, -signal.SIGTERM}
+            if codes or time.monotonic() >= deadline:
+                return ", ".join(sorted(map(describe_exit, codes))) or "a cause it did not tell"
+            time.sleep(0.005)
 
     def close(self) -> None:
         """End the workers, whatever they do."""
