@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -329,7 +330,7 @@ def test_an_agent_that_is_told_to_end_while_it_has_nothing_ends(world):
 
 
 def freeze(w: World, job: str) -> None:
-    """Stop a whole job, agent and slots, as a hypervisor or an operator may."""
+    """Stop a whole job, agent and slots, as a hypervisor may."""
     for process in w.processes(job):
         process.send(signal.SIGSTOP)
 
@@ -339,24 +340,27 @@ def thaw(w: World, job: str) -> None:
         process.send(signal.SIGCONT)
 
 
-def test_a_zombie_writes_nothing_stops_and_goes_on_leasing(world):
+@pytest.mark.parametrize("slots_too", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_a_zombie_writes_nothing_stops_and_goes_on_leasing(world, slots_too):
     w = world()
     run = w.submit([counted(w.file("0"), 0.02)], npoints=150, save_interval=0.5)
     zombie = w.start()
     until(begun(w, points=50))
-    freeze(w, zombie)
+    if slots_too:
+        freeze(w, zombie)
+    else:
+        w.send(zombie, signal.SIGSTOP)
     w.start()
     w.wait_done(run)
     after = w.learner(run)
     journal = w.redis.lrange(w.broker.keys.journal(after.id), 0, -1)
     thaw(w, zombie)
-    until(lambda: "held by somebody else" in w.log(zombie), "the zombie's insight")
-    second = w.submit([counted(w.file("a"), 0.01), counted(w.file("b"), 0.01)], npoints=100)
+    second = w.submit([counted(w.file("a"), 0.01), counted(w.file("b"), 0.01)], npoints=300)
+    until(lambda: zombie in {event.job for event in w.events(second) if event.event == "acquire"})
     w.wait_done(second)
     assert w.learner(run) == after
     assert w.redis.lrange(w.broker.keys.journal(after.id), 0, -1) == journal
     assert w.count(run, "complete") == 1
-    assert zombie in {event.job for event in w.events(second) if event.event == "acquire"}
 
 
 @pytest.mark.long
@@ -464,6 +468,35 @@ def test_a_learner_can_be_completed_while_redis_is_full(world):
     w.redis.config_set("maxmemory", "1mb")
     w.wait_done(run)
     assert w.learner(run).npoints == 300
+
+
+def test_evaluation_pauses_when_much_is_buffered_and_goes_on_when_redis_is_back(world):
+    w = world()
+    file = w.file("0")
+
+    def large(x: float) -> Any:
+        import numpy as np
+
+        with file.open("a") as counts:
+            counts.write(f"{float(x)!r}\n")
+        return np.full(100_000, x)
+
+    run = w.submit([large], npoints=60)
+    w.start()
+    until(begun(w, points=2))
+    w.server.kill()
+
+    def paused() -> bool:
+        seen = len(w.evaluated("0"))
+        time.sleep(1)
+        return len(w.evaluated("0")) == seen
+
+    until(paused)
+    assert len(w.evaluated("0")) < 40
+    w.server.start()
+    w.wait_done(run)
+    assert len(w.evaluated("0")) == 60
+    assert repeated(w.evaluated("0")) == 0
 
 
 @pytest.mark.long
