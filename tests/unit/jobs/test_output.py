@@ -10,7 +10,10 @@ from fabric_jobs import output
 from fabric_jobs.output import JobLog, Lines
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=30), max_size=30), st.data())
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=30), max_size=30),
+    st.data(),
+)
 def test_lines_come_out_whole_whatever_the_pieces(lines, data):
     stream = "".join(f"{line}\n" for line in lines).encode()
     cutter, found = Lines(), []
