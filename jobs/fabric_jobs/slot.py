@@ -62,13 +62,13 @@ class Slot:
         self._node = node
         self._run: _Run | None = None
         self._pool: Pool | None = None
-        self._pid = os.getpid()
+        self.pid = os.getpid()
 
     def serve(self) -> None:
         """Take leases until the agent says EXIT; raises AgentGone when it ended."""
         try:
             while True:
-                self.send(Up.READY, {"pid": self._pid})
+                self.send(Up.READY, {"pid": self.pid})
                 frame = self.inbox.wait()
                 while frame.kind not in (Down.LEASE, Down.EXIT):
                     # A STOP or SAVE that crossed the end of the lease it is about.
@@ -174,21 +174,29 @@ class _Held:
 
     def run(self) -> None:
         """To the goal, to a stop, or to an error; saved before it is told."""
+        stop: Stop | None = None
+        failure: Failure | None = None
+        point: str | None = None
         try:
             stop = self._slot.drive(self._learner, self._goal, self._order, self._course)
-            if stop is None:
-                self._saver.finish(first_too=True)
         except AgentGone:
             raise
         except EvaluationError as error:
-            self._ended_by(error.failure, shown(error.point))
-        except BaseException as error:  # noqa: BLE001 - sys.exit() and Ctrl-C in user code end the lease, not the slot
-            self._ended_by(failure_of(error))
+            failure, point = error.failure, shown(error.point)
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in user code ends the lease, not the slot
+            failure = failure_of(error)
+        if os.getpid() != self._slot.pid:
+            raise AgentGone  # user code forked, and this is the child, which came back here
+        if failure is None and stop is None:
+            failure = self._save_done()
+        elif stop is None or stop.save:
+            self._save_or_warn()
+        if failure is not None:
+            self._slot.raised(failure, point, progress(self._learner))
+        elif stop is not None:
+            self._slot.send(Up.STOPPED, {"cause": stop.cause, **progress(self._learner)})
         else:
-            if stop is None:
-                self._slot.send(Up.DONE, progress(self._learner))
-            else:
-                self._stopped(stop)
+            self._slot.send(Up.DONE, progress(self._learner))
 
     def _look(self) -> Stop | None:
         """Once in a while between evaluations: what the agent says, and what is due."""
@@ -205,14 +213,13 @@ class _Held:
             self._slot.send(Up.STATUS, {**progress(self._learner), "seq": self._course.finished.seq})
         return stop
 
-    def _stopped(self, stop: Stop) -> None:
-        if stop.save:
-            self._save_or_warn()
-        self._slot.send(Up.STOPPED, {"cause": stop.cause, **progress(self._learner)})
-
-    def _ended_by(self, failure: Failure, point: str | None = None) -> None:
-        self._save_or_warn()
-        self._slot.raised(failure, point, progress(self._learner))
+    def _save_done(self) -> Failure | None:
+        """Save a learner that reached its goal; it is not done if that fails."""
+        try:
+            self._saver.finish(first_too=True)
+        except FabricError as error:
+            return failure_of(error)
+        return None
 
     def _save_or_warn(self) -> None:
         try:
