@@ -42,6 +42,8 @@ LEADER_TTL_S: Final = 10.0
 CHANGES_PER_CALL: Final = 200
 PAGES_PER_TICK: Final = 20
 REMIND_S: Final = 60.0
+LOOKS_PER_TTL: Final = 8
+"""The judge lets nothing expire after a gap of TTL/6 between two looks, so whoever keeps watch looks more often."""
 LONGEST_PAUSE_S: Final = 30.0
 TAIL_BYTES, TAIL_LINES, TAIL_LENGTH = 4096, 3, 300
 
@@ -75,6 +77,7 @@ class Submitter:
         self._pollers: dict[str, Poller] = {}
         self._unknown_kinds: set[str] = set()
         self._link: _Link | None = None
+        self._look_every = self._rules.tick
 
     def run(self, stop: threading.Event, worker: WorkerChild) -> None:
         """Tick until `stop` is set; whatever is wrong with Redis, it goes on trying."""
@@ -82,7 +85,6 @@ class Submitter:
         server: Server | None = None
         while not stop.is_set():
             began = time.monotonic()
-            pause = self._rules.tick
             try:
                 link = self._connected()
                 if server is not None and link.server != server:
@@ -91,11 +93,20 @@ class Submitter:
                 self.tick(link.broker, link.control)
                 complaint.over()
                 worker.look_after(os.getpid())
+                self._keep_watch(link.broker, stop, began + self._rules.tick)
             except (RedisError, FabricError, OSError) as error:
                 self._disconnect()
                 pause = complaint.about(error, self._context)
-            stop.wait(max(0.0, pause - (time.monotonic() - began)))
+                stop.wait(max(0.0, pause - (time.monotonic() - began)))
         self._resign()
+
+    def _keep_watch(self, broker: Broker, stop: threading.Event, until: float) -> None:
+        """Look as often as the shortest TTL asks for, until the next tick is due (monotonic seconds)."""
+        while not stop.wait(max(0.0, min(self._look_every, until - time.monotonic()))):
+            if time.monotonic() >= until:
+                return
+            if self._leads:
+                broker.do(calls.look())
 
     def tick(self, broker: Broker, control: ControlQueue) -> None:
         """Do once what there is to do; raises what redis-py raises when the server is away."""
@@ -108,6 +119,8 @@ class Submitter:
         broker.do(calls.look())
         rules = self._rules
         seen = broker.do(survey(soon=rules.soon, old=rules.old, keep=rules.keep))
+        shortest = min((pool.ttl for pool in seen.pools.values()), default=rules.tick * LOOKS_PER_TTL)
+        self._look_every = min(rules.tick, shortest / LOOKS_PER_TTL)
         self._finish_bulk_actions(broker, seen.bulk)
         plan = reconcile(seen, self._scenes(seen), self._memory, time.monotonic(), rules)
         self._memory = plan.memory
