@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 
@@ -138,7 +137,7 @@ class Agent:
         self._env = {**os.environ, **env}
         self.ended: dict[int, Ended] = {}
         self.gone = asyncio.Event()
-        self.slots: list[Seated] = []
+        self.slots: list[Seated | None] = []
 
     async def __aenter__(self) -> Agent:
         self.forks = Forks.start(
@@ -155,7 +154,13 @@ class Agent:
     async def __aexit__(self, *_: object) -> None:
         await self.forks.close()
         for slot in self.slots:
-            slot.close()
+            if slot is not None:
+                slot.close()
+
+    def drop(self, slot: Seated) -> None:
+        """Close the pipes of a slot."""
+        slot.close()
+        self.slots[slot.serial] = None
 
     async def slot(self) -> Seated:
         """A new slot process."""
@@ -235,13 +240,41 @@ class Seated:
             os.close(fd)
 
 
+class Site(NamedTuple):
+    """A fork server that several tests use, each with slots of its own."""
+
+    runner: asyncio.Runner
+    agent: Agent
+    signer: Signer
+
+    def new_slot(self, act: Callable[[Seated], Awaitable[Any]]) -> Any:
+        """What `act` answers that is given a new slot, which is killed afterwards."""
+
+        async def main() -> Any:
+            slot = await self.agent.slot()
+            try:
+                return await act(slot)
+            finally:
+                self.agent.forks.kill(slot.pid)
+                await slot.end()
+                self.agent.drop(slot)
+
+        return self.runner.run(main())
+
+    def run(self, ledger: Ledger) -> str:
+        """One lease in a new slot; answers what the slot printed."""
+
+        async def act(slot: Seated) -> str:
+            await slot.lease(ledger)
+            slot.tell(channel.encode(Down.EXIT))
+            await slot.end()
+            return await slot.output()
+
+        return str(self.new_slot(act))
+
+
 def load(ledger: Ledger, learner: Any) -> Any:
     """`learner` with the data of the newest checkpoint, read as any user of adaptive would."""
     assert ledger.checkpoint is not None
     learner.load(str(ledger.path(ledger.checkpoint)))
     return learner
-
-
-def unpickled(blob: bytes) -> Any:
-    """What `blob` is a pickle of."""
-    return pickle.loads(blob)

@@ -2,69 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import pickle
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import adaptive
 import cloudpickle
 import pytest
-from tests.slots import Agent, Ledger, Seated, load
+from tests.slots import Ledger, Seated, load
 
-from fabric_broker.home import Home
-from fabric_broker.signing import Signer, load_key
+from fabric_broker.signing import Signer
 from fabric_jobs import channel
 from fabric_jobs.channel import Down, Frame, Up
 
 # The slot need not import the tests.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-class Site(NamedTuple):
-    runner: asyncio.Runner
-    agent: Agent
-    signer: Signer
-
-    def new_slot(self, act: Callable[[Seated], Awaitable[Any]]) -> Any:
-        """What `act` answers that is given a new slot, which is killed afterwards."""
-
-        async def main() -> Any:
-            slot = await self.agent.slot()
-            try:
-                return await act(slot)
-            finally:
-                self.agent.forks.kill(slot.pid)
-                await slot.end()
-
-        return self.runner.run(main())
-
-    def run(self, ledger: Ledger) -> str:
-        """One lease in a new slot; answers what the slot printed."""
-
-        async def act(slot: Seated) -> str:
-            await slot.lease(ledger)
-            slot.tell(channel.encode(Down.EXIT))
-            await slot.end()
-            return await slot.output()
-
-        return str(self.new_slot(act))
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Iterator[Site]:
-    """A fork server for all tests of this module."""
-    made = Home(tmp_path_factory.mktemp("home")).create()
-    with asyncio.Runner() as runner:
-        agent = Agent(made.path)
-        runner.run(agent.__aenter__())
-        yield Site(runner, agent, Signer(load_key(made.work_key), "default"))
-        runner.run(agent.__aexit__())
 
 
 def twice(x: Any) -> Any:
