@@ -42,18 +42,18 @@ def _redis7() -> str | None:
     return None
 
 
+REQUIRED = os.environ.get("FABRIC_TEST_REQUIRE", "").split(",")
 LACKS: dict[str, Callable[[], str | None]] = {"redis7": functools.cache(_redis7)}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run, or fail where it was promised that it can."""
-    required = os.environ.get("FABRIC_TEST_REQUIRE", "").split(",")
     for marker in item.iter_markers("needs"):
         (name,) = marker.args
         lack = LACKS[name]()
         if lack is None:
             continue
-        if name in required or "all" in required:
+        if name in REQUIRED or "all" in REQUIRED:
             pytest.fail(f"FABRIC_TEST_REQUIRE names {name}: {lack}", pytrace=False)
         pytest.skip(f"needs {name}: {lack}")
 
@@ -62,7 +62,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the tests from the home and the settings of whoever runs them."""
     for name in os.environ:
-        if name.startswith("FABRIC_") and not name.startswith("FABRIC_TEST_"):
+        if name.startswith("FABRIC_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 

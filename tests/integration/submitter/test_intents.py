@@ -370,7 +370,7 @@ def test_a_full_redis_takes_no_new_intents_but_lets_jobs_end(fabric):
     limit = fabric.redis.config_get("maxmemory")["maxmemory"]
     fabric.redis.config_set("maxmemory", "1")
     try:
-        with pytest.raises(Exception, match="OOM"):
+        with pytest.raises(Exception, match="maxmemory"):
             fabric.intend("i2")
         assert fabric.lead("me").epoch == fabric.me.epoch
         assert fabric.apply(Over("i1.0", "", "x"), Close("i1")) == [True, True]

@@ -165,6 +165,7 @@ def test_of_two_copies_the_one_with_the_id_is_asked_to_go(jobs_home, start, fake
 
 def test_a_preamble_that_fails_ends_the_job_before_the_agent(jobs_home, fake_agent):
     submit(jobs_home, Local(python=fake_agent, preamble=["echo in the preamble", "false", "echo not here"]))
+    wait_for(lambda: "keeper:" in log(jobs_home), "the keeper's word in the log")
     nothing_is_left(jobs_home)
     assert log(jobs_home).splitlines() == ["in the preamble", "keeper: the preamble failed (status 1)"]
 
@@ -177,6 +178,7 @@ def test_env_threads_and_preamble_reach_the_agent_as_they_were_written(jobs_home
     submit(
         jobs_home, Local(python=tell, env={"ODD": value}, num_threads=3, preamble=["export FROM_PREAMBLE=p"])
     )
+    wait_for(lambda: log(jobs_home).endswith("\n"), "the agent's line in the log")
     nothing_is_left(jobs_home)
     assert log(jobs_home) == f"{value}|3|p|-m fabric_jobs agent --job {JOB} --home {jobs_home.path}\n"
 
