@@ -52,7 +52,7 @@ def fabric(home: Home) -> Iterator[Fabric]:
 def quick(**changes: object) -> Local:
     """A local pool's spec with short times."""
     settings: dict[str, object] = {"ttl": 3.0, "grace": 5.0, "idle_timeout": 5.0} | changes
-    return Local(**settings)  # type: ignore[arg-type]
+    return Local(**settings)
 
 
 class Scene:

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from adaptive_fabric.running import down
-
 from fabric_broker.home import Home
 
 ROOT = Path(__file__).parents[2]

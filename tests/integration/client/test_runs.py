@@ -152,7 +152,9 @@ def test_runs_and_jobs_are_listed_and_found_by_name_and_id(fabric: Fabric, agent
 @pytest.mark.parametrize("change", ["spec", "jobs"])
 def test_changing_a_pool_closes_its_circuit(fabric: Fabric, change: str) -> None:
     pool = fabric.pool("p", Local(), jobs=1)
-    fabric.broker.redis.hset(fabric.broker.keys.pool("p"), mapping={"circuit": "the preamble failed", "deaths": 5})
+    fabric.broker.redis.hset(
+        fabric.broker.keys.pool("p"), mapping={"circuit": "the preamble failed", "deaths": 5}
+    )
     if change == "spec":
         fabric.pool("p", Local(cores=2))
     else:
