@@ -2,7 +2,8 @@
 --
 -- A lease may expire only if the fabric was looked at all along. If the last look is more than TTL/6 ago, or the
 -- clock stepped back, holders may have been unable to renew: nothing with that TTL expires for one TTL from this
--- look. A grace that runs is not extended, or looks that are far apart would never let anything expire.
+-- look. A gap within a grace does not begin it anew, but does not count towards it either: what counts is time that
+-- was watched. (Were it to count, a clock that steps forward twice would end the grace before a holder's next renewal.)
 -- meta: look = time of the last look; grace:<ttl> = when the last grace for leases of that TTL began.
 
 local REAPED_AT_MOST, SCANNED_AT_MOST, DUE_AT_MOST = 20, 200, 20
@@ -16,7 +17,11 @@ local function look()
     if ttl then
       local since = tonumber(value)
       local runs = since <= NOW and NOW < since + ttl
-      if not runs and (last == nil or NOW < last or NOW - last > ttl / 6 or since > NOW) then
+      local gap = last ~= nil and NOW - last > ttl / 6
+      if runs and gap then
+        since = since + NOW - last
+        redis.call('HSET', key('meta'), field, int(since))
+      elseif not runs and (gap or last == nil or NOW < last or since > NOW) then
         since = NOW
         redis.call('HSET', key('meta'), field, int(since))
       end
