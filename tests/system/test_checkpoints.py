@@ -11,7 +11,14 @@ from tests.system.processes import wait_for
 from fabric_broker import events, reads
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "gone"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "flipped",
+        pytest.param("truncated", marks=pytest.mark.long),
+        pytest.param("gone", marks=pytest.mark.long),
+    ],
+)
 def test_a_damaged_newest_checkpoint_costs_no_point(scene: Scene, damage: str) -> None:
     run = scene.submit(learners=1, points=200, jobs=1, save_interval=0.3)
     key = run.broker.keys.learner(f"{run.id}.0")
@@ -48,6 +55,7 @@ def test_a_damaged_newest_checkpoint_costs_no_point(scene: Scene, damage: str) -
         )
 
 
+@pytest.mark.long
 def test_the_files_of_a_learner_do_not_pile_up(scene: Scene) -> None:
     run = scene.submit(learners=1, points=200, jobs=1, save_interval=0.2)
     scene.done_once(run)

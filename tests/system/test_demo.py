@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from tests.system.processes import of_home, wait_for
 
 
@@ -41,6 +42,7 @@ def test_the_demo_ends_with_all_done_and_nothing_running(tmp_path: Path) -> None
     assert not of_home(folder)
 
 
+@pytest.mark.long
 def test_a_demo_that_is_interrupted_leaves_nothing_running(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     process = start(folder)

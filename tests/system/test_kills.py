@@ -14,7 +14,7 @@ MERCY = 1.0
 """Seconds: evaluations that finished so long before a kill are never repeated."""
 
 
-@pytest.mark.parametrize("role", ["agent", "fork server", "slot"])
+@pytest.mark.parametrize("role", ["agent", pytest.param("fork server", marks=pytest.mark.long), "slot"])
 def test_a_killed_process_of_a_job_costs_no_finished_points(scene: Scene, role: str) -> None:
     run = scene.submit(points=100)
     job = scene.busy_jobs(run)[0]
@@ -28,7 +28,7 @@ def test_a_killed_process_of_a_job_costs_no_finished_points(scene: Scene, role: 
     assert all(record.attempts == 0 for record in run.learners())
 
 
-@pytest.mark.parametrize("executor", ["process-pool", "loky"])
+@pytest.mark.parametrize("executor", ["process-pool", pytest.param("loky", marks=pytest.mark.long)])
 def test_a_killed_pool_worker_is_replaced_and_its_learner_stays(scene: Scene, executor: str) -> None:
     run = scene.submit(learners=2, points=300, seconds=0.02, jobs=1, executor=executor, cores=2)
     (job,) = scene.busy_jobs(run, 1)
@@ -52,6 +52,7 @@ def test_a_killed_submitter_is_not_needed_by_the_jobs_that_live(scene: Scene) ->
     assert {record.job for record in run.learners()} == set(jobs)
 
 
+@pytest.mark.long
 def test_without_a_submitter_an_idle_job_takes_over_from_a_killed_one(scene: Scene) -> None:
     """The last idle job of a pool stays while leases live there."""
     run = scene.submit(learners=2, points=150, seconds=0.02)

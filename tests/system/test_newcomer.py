@@ -143,6 +143,7 @@ def test_pools_of_the_config_are_made_and_only_up_sets_them_back(home: Home) -> 
     fabric_command(home, "down")
 
 
+@pytest.mark.long
 def test_jobs_that_are_kept_go_on_when_the_server_is_back(home: Home, fabric: Fabric) -> None:
     fabric.pool("local", Local(**QUICK))
     run = fabric.submit([adaptive.Learner1D(lambda x: __import__("time").sleep(0.05) or x, (-1, 1))], goal=80)

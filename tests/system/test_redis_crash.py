@@ -25,7 +25,11 @@ def last_part_of_the_aof(scene: Scene) -> Path:
     return max(parts, key=lambda part: part.stat().st_mtime)
 
 
-@pytest.mark.parametrize("lost", [0, 20_000], ids=["nothing lost", "the last bytes of the log lost"])
+@pytest.mark.parametrize(
+    "lost",
+    [pytest.param(0, marks=pytest.mark.long), 20_000],
+    ids=["nothing lost", "the last bytes of the log lost"],
+)
 def test_redis_killed_and_restarted_in_the_middle(scene: Scene, lost: int) -> None:
     run = scene.submit(points=150)
     scene.busy_jobs(run)
@@ -44,6 +48,7 @@ def test_redis_killed_and_restarted_in_the_middle(scene: Scene, lost: int) -> No
         assert record.token == tokens.get(record.id, record.token), "a lease moved although its holder lived"
 
 
+@pytest.mark.long
 def test_down_and_up_keep_runs_and_their_data(scene: Scene) -> None:
     from adaptive_fabric import Fabric
     from adaptive_fabric.running import down
