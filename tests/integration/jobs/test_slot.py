@@ -242,6 +242,18 @@ def test_what_the_function_prints_comes_out_at_once_and_disturbs_nothing(site, t
     assert printed.index("out 7\n") < printed.index("from a shell 7\n") < printed.index("out 8\n")
 
 
+def greet(x: Any) -> Any:
+    print("hello", x)
+    return x
+
+
+@pytest.mark.parametrize("executor", ["process-pool", "loky"])
+def test_what_workers_print_comes_out_too(site, tmp_path, executor):
+    ledger = Ledger(site.signer, tmp_path, items(greet, 3), executor=executor)
+    printed = site.run(ledger)
+    assert {f"hello {n}" for n in range(3)} <= set(printed.splitlines())
+
+
 def test_a_function_that_changes_folder_disturbs_no_other_learner(site, tmp_path):
     def wander(x):
         os.chdir("/")
