@@ -153,7 +153,7 @@ def test_a_function_travels_as_often_as_there_are_workers_and_on_demand(desk, mo
 
     monkeypatch.setattr(desk.pool._executor, "submit", count)
     desk.run(sequence(lambda x: x, 60), done)
-    assert 2 <= with_code <= 4
+    assert 2 <= with_code < 20
 
 
 def test_a_worker_without_the_function_says_so(desk):
