@@ -103,7 +103,8 @@ class Ledger:
         return frame.kind in ENDINGS
 
     def _commit(self, saved: dict[str, Any]) -> None:
-        self.previous = self.checkpoint
+        if not saved["damaged"]:
+            self.previous = self.checkpoint
         self.checkpoint = Pointer(*(saved[name] for name in ("token", "n", "upto", "size", "mac")))
         self.n = saved["n"]
         if self.previous is not None:

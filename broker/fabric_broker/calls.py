@@ -286,9 +286,18 @@ class Committed:
 
 
 def commit(
-    holder: Holder, learner: str, pointer: Pointer, *, npoints: int, loss: float | None
+    holder: Holder,
+    learner: str,
+    pointer: Pointer,
+    *,
+    npoints: int,
+    loss: float | None,
+    damaged: bool = False,
 ) -> Call[Committed]:
-    """Commit a checkpoint whose file is safe; its token is the lease's."""
+    """Commit a checkpoint whose file is safe; its token is the lease's.
+
+    `damaged`: the newest checkpoint so far could not be used, so the one before it stays what to fall back to.
+    """
     args = _lease_args(learner, pointer.token, holder) | {
         "n": pointer.n,
         "upto": pointer.upto,
@@ -296,6 +305,7 @@ def commit(
         "mac": pointer.mac,
         "npoints": npoints,
         "loss": _loss(loss),
+        "damaged": damaged,
     }
 
     def parse(reply: Any) -> Committed:
@@ -337,11 +347,16 @@ def release(
     *,
     event: Literal["release", "died"],
     problem: dict[str, Any] | None = None,
+    began: bool = True,
 ) -> Call[Ended]:
-    """Give a learner back: drained or commanded ("release"), or its slot died ("died", with signal and log tail)."""
+    """Give a learner back: drained or commanded ("release"), or its slot died ("died", with signal and log tail).
+
+    A lease that never `began` in a slot is none of the barren ones that end in quarantine.
+    """
     args = _lease_args(learner, token, holder) | {
         "event": event,
         "problem": None if problem is None else json.dumps(problem),
+        "began": began,
     }
     return Call("release", args, _ended)
 

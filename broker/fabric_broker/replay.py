@@ -14,9 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from .errors import BrokerError
-
-Memo = dict[Any, Any]
-"""Points that the learner would not take (yet), with their values; asked before any evaluation."""
+from .memo import NOTHING, Memo
 
 REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 """What `tell` raises for a point that the learner has no place for, e.g. IntegratorLearner's ValueError."""
@@ -78,12 +76,12 @@ def kept_points(blob: bytes) -> list[tuple[Any, Any]]:
 
 def replay(learner: Any, points: Iterable[tuple[Any, Any]]) -> Memo:
     """Tell points in the order in which they were found; answer those that the learner refuses."""
-    memo: Memo = {}
+    memo = Memo()
     for point, value in points:
         try:
             learner.tell(point, value)
         except REFUSALS:
-            memo[point] = value
+            memo.add(point, value)
     return memo
 
 
@@ -95,30 +93,29 @@ def requeue(learner: Any) -> None:
             recompute(leaf)
 
 
-def take_memo(learner: Any, memo: Memo) -> Memo:
-    """Let the learner ask for what it refused, and answer from the memo; answers what is left over.
+def take_memo(learner: Any, memo: Memo) -> None:
+    """Let the learner ask for what it refused, and answer from the memo, where what is left over stays.
 
     For reading results of a learner that runs: IntegratorLearner refuses a point until the intervals before
     it were split, which happens in `ask`. What was asked and has no value is asked again later.
     """
-    left = dict(memo)
+    if not memo.entries:
+        return
     unknown = 0
-    while left and unknown < _UNKNOWN_ASKED:
+    while memo.entries and unknown < _UNKNOWN_ASKED:
         try:
             (point,), _ = learner.ask(1)
         except REFUSALS:
             break
-        if point in left:
-            learner.tell(point, left.pop(point))
-            unknown = 0
-        else:
+        value = memo.take(point)
+        if value is NOTHING:
             unknown += 1
-    if memo:
-        learner.remove_unfinished()
-        _give(
-            learner, learner._get_data()
-        )  # IntegratorLearner puts asked points without a value on its stack again
-    return left
+        else:
+            learner.tell(point, value)
+            unknown = 0
+    learner.remove_unfinished()
+    # IntegratorLearner puts asked points without a value on its stack again.
+    _give(learner, learner._get_data())
 
 
 def _leaves(learner: Any) -> Iterator[Any]:

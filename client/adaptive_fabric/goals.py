@@ -42,6 +42,11 @@ def check_goal(goal: object, learners: Sequence[Any]) -> None:
         )
 
 
+def everywhere(goal: Any) -> Any:
+    """The goal as it means the same on every node: a datetime without a zone is in the zone of whoever submits."""
+    return goal.astimezone() if isinstance(goal, datetime) else goal
+
+
 def goal_text(goal: object) -> str:
     """The goal in a few words, e.g. ``npoints >= 200``."""
     if goal is None:

@@ -17,7 +17,7 @@ from fabric_broker.store import Store, payload_path
 
 from . import pools
 from .asking import asking
-from .goals import check_goal, goal_text
+from .goals import check_goal, everywhere, goal_text
 from .naming import check_run_name, learner_names
 from .packing import check_runner_kwargs, pickled, run_payload
 
@@ -74,7 +74,7 @@ def check_order(
     return Order(
         learners=checked,
         names=learner_names(names, len(checked)),
-        goal=goal,
+        goal=everywhere(goal),
         name=None if name is None else check_run_name(name),
         pool=pool,
         priority=check_priority(priority),

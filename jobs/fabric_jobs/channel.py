@@ -37,7 +37,8 @@ class Up(enum.IntEnum):
     STATUS = 3
     """``{npoints, loss, seq}``, about every ``log_interval``."""
     SAVED = 4
-    """``{n, token, upto, size, mac, npoints, loss, reason}``: a checkpoint is in the store; commit it."""
+    """``{n, token, upto, size, mac, npoints, loss, reason, damaged}``: a checkpoint is in the store; commit it.
+    ``damaged``: the newest one before it could not be used."""
     DONE = 5
     """``{npoints, loss}``: the goal is reached; comes after the SAVED of the final checkpoint."""
     RAISED = 6

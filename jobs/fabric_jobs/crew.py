@@ -189,7 +189,7 @@ class Crew:
             held.loss = record["loss"]
         elif kind is Up.SAVED:
             pointer = Pointer(*(record[name] for name in ("token", "n", "upto", "size", "mac")))
-            held.save(Saved(pointer, record["npoints"], record["loss"]))
+            held.save(Saved(pointer, record["npoints"], record["loss"], record["damaged"]))
             seat.save_asked = False
         elif kind is Up.DONE:
             held.end(Done(record["npoints"], record["loss"]))
@@ -246,7 +246,7 @@ class Crew:
         if seat.held is not held:
             return
         if not seat.working:
-            held.end(Released("release"))
+            held.end(Released("release", began=False))
             self._free(seat, now)
             return
         kill_at = None if patience is None else now + patience
@@ -353,7 +353,7 @@ class Crew:
 
     def _return_ahead(self, seat: _Seat) -> None:
         if seat.ahead is not None:
-            seat.ahead.end(Released("release"))
+            seat.ahead.end(Released("release", began=False))
         seat.ahead = seat.ahead_frame = None
 
     def _dismiss(self, seat: _Seat, kill_at: float) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from fabric_broker.errors import UsageError
+from fabric_broker.memo import NOTHING, Memo
 
 from .asking import ask_of
 from .channel import AgentGone
 from .evaluate import Failure, failure_of
 from .finished import Finished
 from .goals import Goal
-from .memo import NOTHING, Memo
 
 LOOK_S: Final = 0.02
 """Seconds between two looks at what the agent says and at what is due: no system call per point."""

@@ -28,8 +28,8 @@ def goal_of(
     Parameters
     ----------
     goal
-        A function of the learner; an int: npoints >= goal; a float: loss <= goal; a datetime (a naive one is
-        in this node's time zone); a timedelta: total leased time; None for a learner that ends by itself.
+        A function of the learner; an int: npoints >= goal; a float: loss <= goal; a datetime; a
+        timedelta: total leased time; None for a learner that ends by itself.
     leased_s
         How long the learner was leased before this lease, in s.
 

@@ -30,6 +30,8 @@ class Saved:
     pointer: Pointer
     npoints: int
     loss: float | None
+    damaged: bool = False
+    """the newest checkpoint before it could not be used"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Released:
 
     event: Literal["release", "died"]
     problem: dict[str, Any] | None = None
+    began: bool = True
+    """False: no slot ever worked on it (it was taken ahead, or stopped before its data had come)"""
 
 
 Ending = Done | Raised | Released

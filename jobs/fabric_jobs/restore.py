@@ -13,13 +13,13 @@ from typing import Any
 import cloudpickle
 
 from fabric_broker.errors import CorruptError, SignatureError, StoreError
+from fabric_broker.memo import Memo
 from fabric_broker.records import Pointer
 from fabric_broker.replay import kept_points, points, requeue, set_data
 from fabric_broker.signing import Signer
 from fabric_broker.store import Store, checkpoint_path, payload_path
 
 from .lease import LeaseOrder
-from .memo import Memo
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from typing import Any, Final
 import cloudpickle
 
 from fabric_broker.errors import FabricError, StoreError
+from fabric_broker.memo import Memo
 from fabric_broker.signing import Signer
 from fabric_broker.store import Store, checkpoint_path
 
 from .channel import Up
 from .finished import Finished
 from .lease import LeaseOrder
-from .memo import Memo
 from .restore import Restored, memo_file
 
 JOURNAL_BYTES: Final = 4 << 20
@@ -81,7 +81,7 @@ class Saver:
         self._covered = None if restored.base is None else restored.base.upto
         self._limit = max(JOURNAL_BYTES, 0 if restored.base is None else restored.base.size)
         self._size_at_last = 0
-        self._asked = restored.damaged
+        self._asked = self._damaged = restored.damaged
         self._due = time.monotonic() + order.save_interval
         self._not_before = 0.0
         self._progress: tuple[tuple[int, int], dict[str, Any]] | None = None
@@ -178,6 +178,7 @@ class Saver:
             "upto": seq,
             **self.progress(),
             "reason": reason,
+            "damaged": self._damaged,
         }
         self._n += 1  # also when it fails: names are never used twice
         self._asked = False
@@ -195,6 +196,7 @@ class Saver:
         if save.error is None:
             self._covered = save.record["upto"]
             self._limit = max(JOURNAL_BYTES, save.record["size"])
+            self._damaged = False
             self._send(Up.SAVED, save.record)
         elif save.record["reason"] == "asked":
             self._asked = True

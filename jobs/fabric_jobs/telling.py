@@ -45,12 +45,21 @@ def tell(me: Identity, signer: Signer, held: Held, step: Step) -> Call[Any]:
     if isinstance(step, Batch):
         return _journal(signer, held, holder, step)
     if isinstance(step, Saved):
-        return calls.commit(holder, lease.learner, step.pointer, npoints=step.npoints, loss=step.loss)
+        return calls.commit(
+            holder,
+            lease.learner,
+            step.pointer,
+            npoints=step.npoints,
+            loss=step.loss,
+            damaged=step.damaged,
+        )
     if isinstance(step, Done):
         return calls.complete(holder, lease.learner, lease.token, npoints=step.npoints, loss=step.loss)
     if isinstance(step, Raised):
         return calls.fail(holder, lease.learner, lease.token, step.problem)
-    return calls.release(holder, lease.learner, lease.token, event=step.event, problem=step.problem)
+    return calls.release(
+        holder, lease.learner, lease.token, event=step.event, problem=step.problem, began=step.began
+    )
 
 
 def _journal(signer: Signer, held: Held, holder: Holder, batch: Batch) -> Call[calls.Journaled]:

@@ -13,11 +13,14 @@ local function trim_journal(id, upto)
 end
 
 -- Points the learner at a new checkpoint. The journal keeps what the one before does not cover, so that a corrupt
--- newest file costs nothing. Answers the pointer whose file nobody needs any more, or ''.
+-- newest file costs nothing. When the newest one so far is damaged, the one before it stays the one before.
+-- Answers the pointer whose file nobody needs any more, or ''.
 local function point_at(id, learner, c)
   local name = key('learner', id)
   local removable = learner.previous or ''
-  if learner.checkpoint then
+  if c.damaged then
+    removable = ''
+  elseif learner.checkpoint then
     redis.call('HSET', name, 'previous', learner.checkpoint, 'previous_upto', learner.checkpoint_upto,
       'previous_size', learner.checkpoint_size, 'previous_mac', learner.checkpoint_mac)
     trim_journal(id, tonumber(learner.checkpoint_upto))

@@ -31,8 +31,8 @@ end
 -- The lease of a learner is over without a complete. event: release, expire, died or error.
 -- Where it goes: cancelled if that was asked for; failed when its own errors spent the attempts; quarantined after
 -- BARREN_LEASES leases without one new point; paused if asked for; delayed after an error; else queued at its place.
--- problem: JSON text for error:<id>, or nil. Answers the new state.
-local function end_lease(id, learner, event, problem)
+-- problem: JSON text for error:<id>, or nil. unused: no slot ever began with it. Answers the new state.
+local function end_lease(id, learner, event, problem, unused)
   local name = key('learner', id)
   local job = string.match(learner.holder, '^([^:]*):')
   local run = redis.call('HMGET', key('run', learner.run), 'attempts', 'backoff', 'paused')
@@ -40,7 +40,7 @@ local function end_lease(id, learner, event, problem)
   local barren = tonumber(learner.barren or 0)
   if tonumber(learner.seq or 0) > tonumber(learner.lease_seq or 0) then
     barren = 0
-  elseif not verb then
+  elseif not verb and not unused then
     barren = barren + 1
   end
   local attempts = tonumber(learner.attempts or 0)

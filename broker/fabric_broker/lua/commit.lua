@@ -1,6 +1,7 @@
 -- uses: move lease progress checkpoint
 -- Commits a checkpoint whose file is already safe in the store.
--- args: learner, job, nonce, slot, token, n, upto, size, mac, npoints, loss (text or null)
+-- args: learner, job, nonce, slot, token, n, upto, size, mac, npoints, loss (text or null),
+-- damaged (whether the newest checkpoint so far cannot be used)
 -- answers: {outcome, pointer whose file may go or '', command or ''}. ALREADY: this one is committed.
 -- First write: freeing (it trims the journal).
 local learner = read_learner(args.learner)

@@ -10,7 +10,7 @@ import redis as redis_py
 
 from fabric_broker import calls, reads
 from fabric_broker.broker import Broker
-from fabric_broker.journal import Batch
+from fabric_broker.journal import Batch, unpack
 from fabric_broker.records import Holder, Lease, Outcome, Pointer, RunSettings
 from fabric_broker.scripts import Call, script
 from fabric_broker.states import BARREN_LEASES
@@ -114,6 +114,33 @@ def test_commit_trims_only_what_the_checkpoint_before_covers(broker: Broker) -> 
     assert kept() == [b"6 6"]
 
 
+def test_a_damaged_checkpoint_does_not_become_the_one_to_fall_back_to(broker: Broker) -> None:
+    mine, holder = lease(broker), Holder(JOB, NONCE, 0)
+
+    def save(n: int, damaged: bool = False) -> tuple[int, int] | None:
+        batch = Batch(mine.token, n, n, b"x")
+        assert broker.do(calls.journal(holder, mine.learner, batch, points=1)).outcome is Outcome.OK
+        pointer = Pointer(mine.token, n, n, 1, "00")
+        call = calls.commit(holder, mine.learner, pointer, npoints=n, loss=None, damaged=damaged)
+        return broker.do(call).removable
+
+    def kept() -> tuple[Any, ...]:
+        record = broker.redis.hgetall(broker.keys.learner(mine.learner))
+        entries = broker.redis.lrange(broker.keys.journal(mine.learner), 0, -1)
+        return (
+            record[b"checkpoint_upto"],
+            record[b"previous_upto"],
+            [unpack(entry).first for entry in entries],
+        )
+
+    save(1)
+    save(2)
+    assert save(3, damaged=True) is None
+    assert kept() == (b"3", b"1", [2, 3])
+    assert save(4) == (mine.token, 1)
+    assert kept() == (b"4", b"3", [4])
+
+
 def test_an_error_costs_an_attempt_and_the_last_one_fails(broker: Broker) -> None:
     holder = Holder(JOB, NONCE, 0)
     broker.do(calls.act("cancel", ["r1.1", "r1.2"]))
@@ -141,6 +168,15 @@ def test_leases_without_a_new_point_end_in_quarantine(broker: Broker, event: Any
         states.append(broker.do(release).state)
     assert states == ["queued"] * (BARREN_LEASES - 1) + ["quarantined"]
     assert reads.learner_problem(broker, "r1.0") == {"signal": "SIGSEGV", "log": ["boom"]}
+
+
+def test_leases_that_no_slot_began_with_do_not_end_in_quarantine(broker: Broker) -> None:
+    holder = Holder(JOB, NONCE, 0)
+    broker.do(calls.act("cancel", ["r1.1", "r1.2"]))
+    for i in range(2 * BARREN_LEASES):
+        mine = lease(broker, f"q{i}")
+        release = calls.release(holder, mine.learner, mine.token, event="release", began=False)
+        assert broker.do(release).state == "queued"
 
 
 def test_one_new_point_keeps_a_learner_out_of_quarantine(broker: Broker) -> None:

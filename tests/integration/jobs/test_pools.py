@@ -18,12 +18,12 @@ import cloudpickle
 import pytest
 
 from fabric_broker.errors import UsageError
+from fabric_broker.memo import Memo
 from fabric_jobs import channel
 from fabric_jobs.drive import Course, EvaluationError, ExhaustedError, Options, Stop
 from fabric_jobs.evaluate import Missing
 from fabric_jobs.executors import Pool, describe_exit
 from fabric_jobs.finished import Finished
-from fabric_jobs.memo import Memo
 from fabric_jobs.pooled import Pooled
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -1,13 +1,14 @@
 """A goal that cannot be one is refused before anything is submitted."""
 
 import math
-from datetime import datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import adaptive
 import pytest
 
-from adaptive_fabric.goals import check_goal, goal_text, parse_goal
+from adaptive_fabric.goals import check_goal, everywhere, goal_text, parse_goal
 from fabric_broker.errors import UsageError
 
 
@@ -77,6 +78,17 @@ def test_goals_can_be_typed(text: str, goal: Any) -> None:
 
     assert parsed == goal
     assert type(parsed) is type(goal)
+
+
+def test_a_date_means_the_zone_of_whoever_submits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert everywhere(datetime(2030, 1, 31, 12)) == datetime(2030, 1, 31, 3, tzinfo=UTC)  # noqa: DTZ001
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert everywhere(200) == 200
 
 
 @pytest.mark.parametrize("text", ["", "True", "many", "1:30"])

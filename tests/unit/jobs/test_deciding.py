@@ -46,7 +46,8 @@ def said(kind: Up, **record: Any) -> Frame:
 
 
 def saved(n: int = 1, upto: int = 1) -> Frame:
-    return said(Up.SAVED, n=n, token=5, upto=upto, size=1, mac="m", npoints=upto, loss=0.5, reason="goal")
+    record = {"token": 5, "upto": upto, "size": 1, "mac": "m", "npoints": upto, "loss": 0.5}
+    return said(Up.SAVED, n=n, **record, reason="goal", damaged=False)
 
 
 class Agent:
@@ -500,6 +501,7 @@ def test_a_lease_that_waits_behind_a_long_one_is_given_back(ahead):
     (release,) = [each.ask for each in ahead.deciding.compose(ahead.now) if name(each.ask) == "release"]
     assert isinstance(release, Call)
     assert release.args["learner"] == "rabcdefgh.21"
+    assert release.args["began"] is False
     ahead.hear(1, said(Up.DONE, npoints=0, loss=None))
     assert ahead.orders() == []
     assert ahead.crew.free(ahead.now) == [0]

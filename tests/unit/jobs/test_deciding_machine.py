@@ -245,7 +245,9 @@ class Story:
         assert process.lease is not None
         process.n += 1
         token = process.lease["token"]
-        self.say(process, Up.SAVED, n=process.n, token=token, upto=process.seq, size=1, mac="m")
+        self.say(
+            process, Up.SAVED, n=process.n, token=token, upto=process.seq, size=1, mac="m", damaged=False
+        )
 
     def say_end(self, process: SlotProcess, kind: Up, **record: Any) -> None:
         process.lease, process.stop = None, None

@@ -11,10 +11,10 @@ import adaptive
 import pytest
 
 from fabric_broker.errors import UsageError
+from fabric_broker.memo import Memo
 from fabric_jobs import channel, drive
 from fabric_jobs.drive import Course, EvaluationError, ExhaustedError, Options, Stop, serial, shown
 from fabric_jobs.finished import Finished
-from fabric_jobs.memo import Memo
 
 Make = Callable[..., Course]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import adaptive
@@ -52,7 +52,7 @@ def test_a_text_is_no_goal():
         goal_of("200", line(0))
 
 
-@pytest.mark.parametrize("zone", [None, UTC])
+@pytest.mark.parametrize("zone", [timezone(timedelta(hours=9)), UTC])
 def test_a_datetime_is_when_to_end(zone):
     end = datetime(2031, 5, 4, tzinfo=zone)
     now = end.timestamp() - 1

@@ -61,7 +61,8 @@ def saved(ledger: Ledger, learner: Any) -> Pointer:
     ledger.store.write(checkpoint_path(ledger.run, ledger.id, ledger.token, n), blob)
     mac = SIGNER.mac("checkpoint", blob, learner=ledger.id, token=ledger.token, sequence=n)
     pointer = Pointer(ledger.token, n, ledger.seq, len(blob), mac)
-    ledger._commit({"token": ledger.token, "n": n, "upto": ledger.seq, "size": len(blob), "mac": mac})
+    record = {"token": ledger.token, "n": n, "upto": ledger.seq, "size": len(blob), "mac": mac}
+    ledger._commit({**record, "damaged": False})
     return pointer
 
 

@@ -171,8 +171,11 @@ def test_after_a_damaged_checkpoint_a_new_one_is_saved_soon(ledger):
     restored = restore(order, SIGNER, ledger.store, warned.append)
     saver = Saver(order, restored, Finished(-1, order.seq), SIGNER, first.send)
     saver.finish()
-    assert [record["n"] for record in ledger.said(Up.SAVED)] == [2]
+    assert [(record["n"], record["damaged"]) for record in ledger.said(Up.SAVED)] == [(2, True)]
     assert dict(load(ledger, line()).data) == {1: 1}
+    saver.ask()
+    saver.finish()
+    assert [(record["n"], record["damaged"]) for record in ledger.said(Up.SAVED)][1:] == [(3, False)]
 
 
 def test_a_refused_save_is_loud_and_tried_again_under_another_name(ledger, tmp_path):

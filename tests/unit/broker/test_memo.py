@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fabric_jobs.memo import NOTHING, Memo
+from fabric_broker.memo import NOTHING, Memo
 
 
 @pytest.mark.parametrize(
