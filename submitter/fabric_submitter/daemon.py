@@ -105,7 +105,8 @@ def start_submitter(home: Home, *, timeout: float = START_WITHIN_S) -> ProcessId
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         running = submitter(home)
-        if running is not None:
+        # Ours, or another one; then ours ends by itself, which is waited for, so that it is nobody's zombie.
+        if running is not None and pid in (0, running.pid):
             return running
         ended, status = os.waitpid(pid, os.WNOHANG) if pid else (0, 0)
         if ended:
@@ -114,6 +115,8 @@ def start_submitter(home: Home, *, timeout: float = START_WITHIN_S) -> ProcessId
                 code = os.waitstatus_to_exitcode(status)
                 raise SubmitterError(f"the submitter ended with status {code}; see {home.submitter_log}")
         time.sleep(_LOOK_S)
+    if running is not None:
+        return running
     raise SubmitterError(f"the submitter did not start within {timeout:.0f} s; see {home.submitter_log}")
 
 

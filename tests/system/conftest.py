@@ -62,9 +62,21 @@ class Scene:
         self.fabric, self.home, self.log = fabric, home, log
 
     def submit(
-        self, *, learners: int = 4, points: int = 60, seconds: float = 0.01, jobs: int = 2, **more: Any
+        self,
+        *,
+        learners: int = 4,
+        points: int = 60,
+        seconds: float = 0.01,
+        jobs: int = 2,
+        gated: bool = False,
+        **more: Any,
     ) -> Run:
-        """``learners`` Learner1D that log each evaluation, on ``jobs`` local jobs of one slot each."""
+        """``learners`` Learner1D that log each evaluation, on ``jobs`` local jobs of one slot each.
+
+        ``gated``: they wait for each other in `busy_jobs`, lest a job that starts late finds nothing left to do.
+        """
+        if gated:
+            self.log.close_gate()
         spec = {name: more.pop(name) for name in list(more) if name in Local.__dataclass_fields__}
         self.fabric.pool("local", quick(**spec), jobs=jobs)
         names = [f"x{i}" for i in range(learners)]
@@ -90,7 +102,9 @@ class Scene:
             found = [job for job, held in self.holders(run).items() if any(r.npoints > 3 for r in held)]
             return found if len(found) >= count else []
 
-        return wait_for(busy, f"{count} jobs that work")
+        found = wait_for(busy, f"{count} jobs that work")
+        self.log.open_gate()
+        return found
 
     def one(self, job: str, role: str) -> Process:
         """The job's one process of a role, once it is there."""

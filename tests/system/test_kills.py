@@ -16,7 +16,7 @@ MERCY = 1.0
 
 @pytest.mark.parametrize("role", ["agent", pytest.param("fork server", marks=pytest.mark.long), "slot"])
 def test_a_killed_process_of_a_job_costs_no_finished_points(scene: Scene, role: str) -> None:
-    run = scene.submit(points=100)
+    run = scene.submit(points=100, gated=True)
     job = scene.busy_jobs(run)[0]
     killed = time.time()
     os.kill(scene.one(job, role).pid, signal.SIGKILL)
@@ -42,7 +42,7 @@ def test_a_killed_pool_worker_is_replaced_and_its_learner_stays(scene: Scene, ex
 
 
 def test_a_killed_submitter_is_not_needed_by_the_jobs_that_live(scene: Scene) -> None:
-    run = scene.submit(points=100)
+    run = scene.submit(points=100, gated=True)
     jobs = scene.busy_jobs(run)
     for process in scene.submitters():
         os.kill(process.pid, signal.SIGKILL)
@@ -55,7 +55,7 @@ def test_a_killed_submitter_is_not_needed_by_the_jobs_that_live(scene: Scene) ->
 @pytest.mark.long
 def test_without_a_submitter_an_idle_job_takes_over_from_a_killed_one(scene: Scene) -> None:
     """The last idle job of a pool stays while leases live there."""
-    run = scene.submit(learners=2, points=150, seconds=0.02)
+    run = scene.submit(learners=2, points=150, seconds=0.02, gated=True)
     jobs = scene.busy_jobs(run)
     for process in scene.submitters():
         os.kill(process.pid, signal.SIGKILL)

@@ -31,7 +31,7 @@ def last_part_of_the_aof(scene: Scene) -> Path:
     ids=["nothing lost", "the last bytes of the log lost"],
 )
 def test_redis_killed_and_restarted_in_the_middle(scene: Scene, lost: int) -> None:
-    run = scene.submit(points=150)
+    run = scene.submit(points=150, gated=True)
     scene.busy_jobs(run)
     tokens = {record.id: record.token for record in run.learners() if record.state == "leased"}
     evaluated = len(scene.log)
@@ -53,7 +53,7 @@ def test_down_and_up_keep_runs_and_their_data(scene: Scene) -> None:
     from adaptive_fabric import Fabric
     from adaptive_fabric.running import down
 
-    run = scene.submit(points=100)
+    run = scene.submit(points=100, gated=True)
     scene.busy_jobs(run)
     down(scene.home, Config.load(scene.home, os.environ))
     with Fabric.connect(home=scene.home.path) as again:

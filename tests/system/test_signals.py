@@ -14,7 +14,7 @@ from fabric_broker import reads
 
 
 def test_sigterm_drains_a_job_and_its_learner_goes_on_elsewhere_at_once(scene: Scene) -> None:
-    run = scene.submit(learners=2, points=120, ttl=60.0)
+    run = scene.submit(learners=2, points=120, ttl=60.0, gated=True)
     job = scene.busy_jobs(run)[0]
     (held,) = scene.holders(run)[job]
     os.kill(scene.one(job, "agent").pid, signal.SIGTERM)
