@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         WrongPasswordError,
     )
     from fabric_broker.records import JobRecord, LearnerRecord, RunStatus
-    from fabric_submitter.specs import Local
+    from fabric_submitter.specs import Local, Slurm
 
     from .fabric import Fabric
     from .pools import Pool
@@ -65,6 +65,7 @@ __all__ = [
     "SchemaError",
     "ServerError",
     "SignatureError",
+    "Slurm",
     "StoreError",
     "UnreachableError",
     "UsageError",
@@ -80,6 +81,7 @@ _ELSEWHERE = {
     "Pool": "adaptive_fabric.pools",
     "Run": "adaptive_fabric.runs",
     "RunStatus": "fabric_broker.records",
+    "Slurm": "fabric_submitter.specs",
 }
 
 

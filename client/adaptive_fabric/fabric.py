@@ -141,7 +141,7 @@ class Fabric:
         Parameters
         ----------
         spec
-            What each job gets, such as `Local(slots=2)`; reaches new jobs. None: leave it as it is.
+            What each job gets, such as `Slurm(partition="main", slots=8)`; reaches new jobs. None: leave it as it is.
         jobs
             How many jobs there may be; None: as it is, 1 for a new pool.
 
@@ -150,9 +150,11 @@ class Fabric:
         NotFoundError
             No such pool, and no spec to make one.
         UsageError
-            A value that cannot be used.
+            A value that cannot be used, or a job that the scheduler could never start.
         """
         if spec is not None:
+            if isinstance(spec, Spec):
+                pools.check(self.home, self.server.url, spec)
             return pools.define(self.broker, name, spec, jobs)
         if jobs is not None:
             return pools.scale(self.broker, name, jobs)

@@ -7,6 +7,7 @@ nothing has to be undone: `compose` asks from what is known, first of all whethe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -79,6 +80,8 @@ class Deciding:
     _relent_at: float = 0.0
     _give_up_at: float | None = None
     _told_drain: bool = False
+    _drain_at: float = math.inf
+    _lease_until: float = math.inf
 
     def __post_init__(self) -> None:
         self._runs = Runs(self.keys)
@@ -87,6 +90,8 @@ class Deciding:
 
     def compose(self, now: float) -> list[Sending]:
         """What to ask Redis now, in this order; nothing when nothing is due."""
+        if now >= self._drain_at or (now >= self._lease_until and self._nothing_left):
+            self.drain(now)
         if not self._claimed:
             return [Sending(self.me.claim(), self._took_claimed)]
         if self.crew.helds and (not self._valid or now > self._sure_until):
@@ -100,7 +105,7 @@ class Deciding:
 
     def next_due(self, now: float) -> float:
         """When to ask `compose` again, if nothing happens before."""
-        due = [now + FLUSH_INTERVAL]
+        due = [now + FLUSH_INTERVAL, self._drain_at]
         if self.crew.helds:
             due.append(self._renew_at)
         if self.crew.free(now):
@@ -151,6 +156,8 @@ class Deciding:
             # A slot for which there was nothing a moment ago waits for the next poll, any other asks at once.
             if not slots or (now < self._acquire_at and self._in_vain.issuperset(slots)):
                 return []
+            if now >= self._lease_until:
+                return []  # too late for another learner
             self._requests += 1
             self._asking = (f"{self.me.nonce}-{self._requests}", slots)
         request, slots = self._asking
@@ -240,6 +247,11 @@ class Deciding:
         margin = min(5.0, grace / 3)
         self._give_up_at = now + grace - margin / 3
         self.crew.drain(now, now + grace - margin)
+
+    def ends_at(self, end: float) -> None:
+        """The scheduler ends the job then: it drains a grace time before, and leases nothing that would not fit."""
+        self._drain_at = end - float(self.spec["grace"])
+        self._lease_until = self._drain_at - float(self.spec.get("min_lease_time", 0.0))
 
     @property
     def _nothing_left(self) -> bool:

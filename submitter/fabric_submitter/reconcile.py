@@ -44,6 +44,8 @@ class Scene:
     listing: Listing | None = None
     answer_within: float = 60.0
     """seconds; see `Scheduler.answer_within`"""
+    jobs_per_submit: int = 1
+    """see `Scheduler.jobs_per_submit`"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,12 @@ from fabric_broker.survey import Wish
 from fabric_submitter.specs import Spec
 
 GROUP: Final = "adaptive_fabric.schedulers"
-OURS: Final[Mapping[str, str]] = {"local": "fabric_submitter.adapters.local:LocalScheduler"}
+OURS: Final[Mapping[str, str]] = {
+    "local": "fabric_submitter.adapters.local:LocalScheduler",
+    "slurm": "fabric_submitter.adapters.slurm:SlurmScheduler",
+}
+PREEMPTED, NODE_FAILED, WALLTIME_OVER = "preempted", "its node failed", "its walltime is over"
+"""Ends that are nobody's fault, as a `Seen.reason` begins."""
 
 
 class RefusedError(SchedulerError):
@@ -48,9 +53,9 @@ class Seen:
     """A job that the scheduler has."""
 
     scheduler_id: str
-    state: Literal["pending", "running", "ending"]
+    state: Literal["pending", "running", "ending", "ended"]
     reason: str = ""
-    """why it is pending, in the scheduler's words"""
+    """why it is pending or how it ended, in the scheduler's words"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,23 @@ class Scheduler(Protocol):
 
     poll_interval: float
     """Seconds between two listings."""
+    jobs_per_submit: int
+    """So many jobs at most can be submitted at once, as an array."""
     answer_within: float
     """Seconds after which a submit that did not answer is looked up."""
     host: str
     """Where its jobs can be seen from, see `Listing.host`."""
+
+    def check(self, spec: Spec) -> None:
+        """Compare a spec with what the scheduler lists, before anything is submitted.
+
+        What cannot be found out is no reason to refuse.
+
+        Raises
+        ------
+        UsageError
+            The scheduler has no such queue, or no job like this can ever start there; the limit is named.
+        """
 
     def submit(self, request: Request) -> Mapping[str, str]:
         """Submit; answers the scheduler's id of each job.
