@@ -34,7 +34,7 @@ from .context import Context
 from .control import ControlQueue
 from .judging import Rules
 from .polling import Poller
-from .reconcile import Memory, Plan, Scene, reconcile
+from .reconcile import Memory, Plan, Scene, reconcile, shares
 from .worker import WorkerChild
 
 RETRY_S: Final = 1.0
@@ -256,11 +256,6 @@ def _address(context: Context) -> str:
 def new_intent() -> str:
     """Return an id for an intent: short enough for the name of a job in any scheduler."""
     return "i" + base64.b32encode(secrets.token_bytes(7)).decode().lower()[:10]
-
-
-def shares(jobs: int, most: int) -> list[int]:
-    """Divide jobs among submits of at most so many."""
-    return [min(most, jobs - start) for start in range(0, jobs, most)]
 
 
 def _pages(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:

@@ -128,6 +128,11 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
     )
 
 
+def shares(jobs: int, most: int) -> list[int]:
+    """Divide jobs among submits of at most so many."""
+    return [min(most, jobs - start) for start in range(0, jobs, most)]
+
+
 def _take_in(intent: IntentView, verdict: Verdict, pool: _Pool) -> None:
     pool.jobs += [(intent, job, verdict.standings[job.id]) for job in intent.jobs]
     if verdict.died_young is not None:

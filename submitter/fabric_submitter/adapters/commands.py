@@ -14,16 +14,8 @@ from fabric_broker.errors import SchedulerError, UsageError
 _SETTINGS: Final = ("SLURM_CONF", "PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME")
 # What a job or a user's habits put there would reach the new job, or change what the commands print.
 _FOREIGN: Final = (
-    "RQ_",
-    "FABRIC_",
-    "SLURM",
-    "SBATCH_",
-    "SQUEUE_",
-    "SCANCEL_",
-    "SINFO_",
-    "PBS_",
-    "PMI_",
-    "PMIX_",
+    *("RQ_", "FABRIC_JOB", "FABRIC_WALLTIME_END", "PMI_", "PMIX_"),
+    *("SLURM", "SBATCH_", "SQUEUE_", "SCANCEL_", "SINFO_", "PBS_"),
 )
 
 

@@ -540,3 +540,26 @@ def test_after_a_release_the_agent_asks_at_once(agent):
     assert agent.exchange(**OK, acquire=none) == ["journal", "acquire"]
     assert agent.exchange(**OK) == ["release"]
     assert agent.asked() == ["acquire"]
+
+
+# -- the walltime ----------------------------------------------------------------------------------------------------
+
+
+def test_it_leases_nothing_that_would_not_fit_and_ends_when_it_holds_nothing():
+    agent = Agent(grace=10.0, min_lease_time=20.0)
+    agent.deciding.ends_at(agent.now + 40.0)
+    agent.now += 9.0
+    assert "acquire" in agent.asked()
+    agent = Agent(grace=10.0, min_lease_time=20.0)
+    agent.deciding.ends_at(agent.now + 40.0)
+    agent.now += 11.0
+    assert agent.asked() == ["end_job"]
+
+
+def test_it_drains_a_grace_time_before_its_walltime_ends():
+    agent = Agent(grace=10.0)
+    agent.deciding.ends_at(agent.now + 19.0)
+    agent.exchange(acquire=Acquired(Outcome.OK, [lease()]))
+    assert "drain_job" not in agent.asked()
+    agent.now += 9.1
+    assert "drain_job" in agent.asked()
