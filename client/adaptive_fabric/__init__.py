@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         WrongPasswordError,
     )
     from fabric_broker.records import JobRecord, LearnerRecord, RunStatus
-    from fabric_submitter.specs import Local, Slurm
+    from fabric_submitter.specs import PBS, Local, Slurm
 
     from .fabric import Fabric
     from .pools import Pool
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "PBS",
     "BrokerError",
     "CorruptError",
     "ExistsError",
@@ -74,6 +75,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "PBS": "fabric_submitter.specs",
     "Fabric": "adaptive_fabric.fabric",
     "JobRecord": "fabric_broker.records",
     "LearnerRecord": "fabric_broker.records",

@@ -73,7 +73,9 @@ def define(broker: Broker, name: str, spec: Spec, jobs: int | None) -> Pool:
     """Create or change a pool; `jobs` None keeps what it may have, 1 for a new one."""
     checked = checked_name(name)
     if not isinstance(spec, Spec):
-        raise UsageError(f"pool {name!r}: the spec is a {type(spec).__name__}; pass Local(…) or Slurm(…)")
+        raise UsageError(
+            f"pool {name!r}: the spec is a {type(spec).__name__}; pass Local(…), Slurm(…) or PBS(…)"
+        )
     limit = None if jobs is None else check_jobs(jobs)
     broker.do(
         calls.define_pool(

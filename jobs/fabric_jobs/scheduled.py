@@ -28,7 +28,7 @@ def _scheduler_id(env: Mapping[str, str]) -> str | None:
     """The job's id as the submitter knows it: a task of an array by the array's id and its place."""
     if "SLURM_ARRAY_JOB_ID" in env:
         return f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '0')}"
-    return env.get("SLURM_JOB_ID")
+    return env.get("SLURM_JOB_ID") or env.get("PBS_JOBID")
 
 
 def _number(env: Mapping[str, str], name: str) -> int | None:

@@ -34,6 +34,12 @@ class Batch(Spec):
         default=None, metadata=about("how long a job may run; None: what the scheduler gives", "s")
     )
     memory: str | None = field(default=None, metadata=about('memory of a job on each node, such as "4GB"'))
+    nodes: int = field(
+        default=1,
+        metadata=about(
+            "nodes of a job; more than one needs slots=1 and an evaluation that reaches them (srun)"
+        ),
+    )
     account: str | None = field(default=None, metadata=about("the account that is charged"))
     directives: Sequence[str] = field(
         default=(), metadata=about("further options for the scheduler, one each, as its scripts have them")
@@ -44,6 +50,8 @@ class Batch(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._set("nodes", whole("nodes", self.nodes, at_least=1))
+        self._check_nodes()
         self._set("min_lease_time", duration("min_lease_time", self.min_lease_time))
         if self.walltime is not None:
             self._set("walltime", duration("walltime", self.walltime))
@@ -59,6 +67,18 @@ class Batch(Spec):
         for directive in self.directives:
             self._check_directive(directive)
 
+    def _check_nodes(self) -> None:
+        if self.nodes == 1:
+            return
+        if self.slots > 1:
+            raise UsageError(
+                f"nodes={self.nodes} with slots={self.slots}: a job of several nodes has one slot"
+            )
+        if self.executor != "serial":
+            raise UsageError(f"nodes={self.nodes}: the workers of {self.executor} are all on one node")
+        if self.cores % self.nodes:
+            raise UsageError(f"nodes={self.nodes}: cores={self.cores} cannot be divided among them")
+
     def _check_walltime(self, walltime: float) -> None:
         needed = self.grace_s + seconds(self.min_lease_time)
         if walltime <= needed:
@@ -70,8 +90,12 @@ class Batch(Spec):
         """Fields that the scheduler takes as one word each."""
         return ()
 
+    def _options(self, directive: str) -> tuple[str, ...]:
+        """The options that a raw directive sets."""
+        return directive_options(directive)
+
     def _check_directive(self, directive: str) -> None:
-        for option in directive_options(directive):
+        for option in self._options(directive):
             if option not in self.owned:
                 continue
             name = self.owned[option]
@@ -79,6 +103,11 @@ class Batch(Spec):
                 raise UsageError(f"directive {directive!r}: the fabric sets {option} itself")
             if getattr(self, name) not in (None, 0, False):
                 raise UsageError(f"directive {directive!r} contradicts {name}={getattr(self, name)!r}")
+
+    @property
+    def cores_per_node(self) -> int:
+        """Cores that a job takes on each of its nodes."""
+        return self.cores * self.slots // self.nodes
 
     @property
     def walltime_s(self) -> float | None:
@@ -106,40 +135,57 @@ class Slurm(Batch):
     partition: str | None = field(
         default=None, metadata=about("the partition, or several with commas; None: the default one")
     )
-    nodes: int = field(
-        default=1,
-        metadata=about(
-            "nodes of a job; more than one needs slots=1 and an evaluation that reaches them (srun)"
-        ),
-    )
     qos: str | None = field(default=None, metadata=about("quality of service"))
     exclusive: bool = field(default=False, metadata=about("share the nodes with no other job"))
     constraint: str | None = field(default=None, metadata=about("features that the nodes must have"))
     gpus: int = field(default=0, metadata=about("GPUs of a job on each node"))
 
     def __post_init__(self) -> None:
-        self._set("nodes", whole("nodes", self.nodes, at_least=1))
         self._set("gpus", whole("gpus", self.gpus, at_least=0))
         if not isinstance(self.exclusive, bool):
             raise UsageError(f"exclusive={self.exclusive!r}: true or false is needed")
         super().__post_init__()
-        if self.nodes > 1:
-            if self.slots > 1:
-                raise UsageError(
-                    f"nodes={self.nodes} with slots={self.slots}: a job of several nodes has one slot"
-                )
-            if self.executor != "serial":
-                raise UsageError(f"nodes={self.nodes}: the workers of {self.executor} are all on one node")
-            if self.cores % self.nodes:
-                raise UsageError(f"nodes={self.nodes}: cores={self.cores} cannot be divided among them")
 
     def _words(self) -> tuple[str, ...]:
         return ("partition", "qos", "constraint")
 
-    @property
-    def cores_per_node(self) -> int:
-        """Cores that a job takes on each of its nodes."""
-        return self.cores * self.slots // self.nodes
+
+@dataclass(frozen=True, kw_only=True)
+class PBS(Batch):
+    """Jobs of PBS. Several are submitted as one array."""
+
+    kind: ClassVar[str] = "pbs"
+    owned: ClassVar[Mapping[str, str | None]] = {
+        **dict.fromkeys(
+            ("N", "J", "o", "e", "j", "k", "h", "r", "I", "X", "z", "f", "V", "v", "-", "W block")
+        ),
+        **dict.fromkeys(("l ncpus", "l nodes", "l mem", "l select", "l place")),
+        "l walltime": "walltime",
+        "q": "queue",
+        "A": "account",
+    }
+
+    queue: str | None = field(default=None, metadata=about("the queue; None: the default one"))
+    select: str | None = field(
+        default=None,
+        metadata=about("the chunks of a job, in place of those made from cores, slots, nodes and memory"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.select and (self.memory or self.nodes > 1):
+            raise UsageError(f"select={self.select!r} says nodes and memory itself")
+
+    def _words(self) -> tuple[str, ...]:
+        return ("queue", "select")
+
+    def _options(self, directive: str) -> tuple[str, ...]:
+        """Of -l and -W, the resources and attributes they set are options too."""
+        (option, *_) = super()._options(directive)
+        if option not in ("l", "W"):
+            return (option,)
+        rest = " ".join(shlex.split(directive)).partition(option)[2]
+        return tuple(f"{option} {part.strip().partition('=')[0]}" for part in rest.split(","))
 
 
 def megabytes(memory: object) -> int:

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from fabric_broker.durations import text
 from fabric_broker.home import Home
 
+from .adapters.commands import settings
 from .adapters.scheduler import Request
 
 KILL_AFTER_S: Final = 15
@@ -42,6 +43,7 @@ def render(home: Home, request: Request) -> str:
         jobs=request.jobs,
         log=_pattern(home, request),
         python=str(spec.python or sys.executable),
+        settings=settings(os.environ),
         preamble=spec.preamble,
         variables=threads | dict(spec.env or {}),
         patience=math.ceil(spec.grace_s) + KILL_AFTER_S,

@@ -8,10 +8,20 @@ from typing import Any, ClassVar, Final
 
 from fabric_broker.errors import UsageError
 
-from .batch import Batch, Slurm
+from .batch import PBS, Batch, Slurm
 from .spec import RESERVED_VARIABLES, Spec, whole
 
-__all__ = ["KINDS", "RESERVED_VARIABLES", "Batch", "Local", "Slurm", "Spec", "check_jobs", "spec_from_dict"]
+__all__ = [
+    "KINDS",
+    "PBS",
+    "RESERVED_VARIABLES",
+    "Batch",
+    "Local",
+    "Slurm",
+    "Spec",
+    "check_jobs",
+    "spec_from_dict",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +31,7 @@ class Local(Spec):
     kind: ClassVar[str] = "local"
 
 
-KINDS: Final[Mapping[str, type[Spec]]] = {Local.kind: Local, Slurm.kind: Slurm}
+KINDS: Final[Mapping[str, type[Spec]]] = {Local.kind: Local, Slurm.kind: Slurm, PBS.kind: PBS}
 
 
 def spec_from_dict(values: Mapping[str, Any]) -> Spec:

@@ -72,6 +72,11 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
+def settings(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the fabric's own settings in an environment, for jobs that inherit none."""
+    return {name: value for name, value in environment(env).items() if name.startswith("FABRIC_")}
+
+
 def without_password(url: str) -> str:
     """Return a server's address as others may see it; "" if it is none."""
     try:

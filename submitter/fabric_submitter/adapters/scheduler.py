@@ -21,6 +21,7 @@ GROUP: Final = "adaptive_fabric.schedulers"
 OURS: Final[Mapping[str, str]] = {
     "local": "fabric_submitter.adapters.local:LocalScheduler",
     "slurm": "fabric_submitter.adapters.slurm:SlurmScheduler",
+    "pbs": "fabric_submitter.adapters.pbs:PBSScheduler",
 }
 PREEMPTED, NODE_FAILED, WALLTIME_OVER = "preempted", "its node failed", "its walltime is over"
 """Ends that are nobody's fault, as a `Seen.reason` begins."""
