@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -141,7 +142,9 @@ def test_a_slurmd_that_dies_leaves_two_copies_of_a_job_and_one_holder(on_slurm):
     on_slurm.done(run)
     on_slurm.done_once(run)
     on_slurm.all_points_are_there(run)
-    assert on_slurm.log.evaluated_again() == []
+    # The old copy goes on until it is told; what it had not sent by then is evaluated again: 10 points a second.
+    again = Counter(each.learner for each in on_slurm.log.evaluated_again())
+    assert max(again.values(), default=0) <= 15
 
 
 @pytest.mark.long
