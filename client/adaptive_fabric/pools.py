@@ -11,7 +11,7 @@ from fabric_broker.errors import NotFoundError, UsageError
 from fabric_broker.listen import is_loopback
 from fabric_broker.records import PoolRecord
 from fabric_submitter.adapters.scheduler import find
-from fabric_submitter.specs import KINDS, Batch, Local, Spec, check_jobs, spec_from_dict
+from fabric_submitter.specs import Batch, Local, Spec, check_jobs, spec_from_dict
 
 if TYPE_CHECKING:
     from fabric_broker.broker import Broker
@@ -65,8 +65,7 @@ def check(home: Home, url: str, spec: Spec) -> None:
             f"jobs of a {spec.kind} pool run on other machines, which cannot reach {url}; "
             "start the server for them: fabric down, then fabric up --bind auto"
         )
-    if spec.kind in KINDS:
-        find(spec.kind)(home).check(spec)
+    find(spec.kind)(home).check(spec)
 
 
 def define(broker: Broker, name: str, spec: Spec, jobs: int | None) -> Pool:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from fabric_broker.errors import UsageError
 
+from .adapters.scheduler import load
 from .batch import PBS, Batch, Slurm
 from .spec import RESERVED_VARIABLES, Spec, whole
 
@@ -43,8 +44,8 @@ def spec_from_dict(values: Mapping[str, Any]) -> Spec:
         An unknown kind or setting, or a value that cannot be used.
     """
     kind = values.get("kind", Local.kind)
-    spec = KINDS.get(kind) if isinstance(kind, str) else None
-    if spec is None:
+    spec = KINDS.get(kind) or getattr(load(kind), "spec", None) if isinstance(kind, str) else None
+    if not (isinstance(spec, type) and issubclass(spec, Spec)):
         raise UsageError(f"kind={kind!r}: choose one of {', '.join(sorted(KINDS))}")
     return spec.from_dict(values)
 

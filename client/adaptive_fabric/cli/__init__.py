@@ -27,7 +27,7 @@ COMMANDS = {
     "pause": ("act", "Let go of a run or a learner; its data stay."),
     "resume": ("act", "Go on with what was paused."),
     "prioritize": ("act", "Change a priority; higher goes first."),
-    "pool": ("pool", "Show or remove a pool."),
+    "pool": ("pool", "Add, show, resume or remove a pool."),
     "scale": ("act", "Change how many jobs a pool may have."),
     "results": ("results", "Write a run's data as one table."),
     "save": ("results", "Save each learner of a run to a file for learner.load()."),

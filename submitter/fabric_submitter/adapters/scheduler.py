@@ -15,7 +15,7 @@ from typing import Final, Literal, Protocol, cast
 from fabric_broker.errors import SchedulerError, UsageError
 from fabric_broker.home import Home
 from fabric_broker.survey import Wish
-from fabric_submitter.specs import Spec
+from fabric_submitter.spec import Spec
 
 GROUP: Final = "adaptive_fabric.schedulers"
 OURS: Final[Mapping[str, str]] = {
@@ -77,7 +77,10 @@ class Listing:
 
 
 class Scheduler(Protocol):
-    """A scheduler, as the submitter and its tasks use it. Each process has an object of its own."""
+    """A scheduler, as the submitter and its tasks use it. Each process has an object of its own.
+
+    A class of another package also has the attribute ``spec``: the subclass of `Spec` that its pools have.
+    """
 
     poll_interval: float
     """Seconds between two listings."""
@@ -123,11 +126,19 @@ class Scheduler(Protocol):
         """
 
 
+def load(kind: str) -> object | None:
+    """Return what another package registered for a kind of pool; None: nobody did."""
+    for entry in entry_points(group=GROUP, name=kind):
+        found: object = entry.load()
+        return found
+    return None
+
+
 def find(kind: str) -> Callable[[Home], Scheduler]:
     """Return what makes the scheduler object of a kind of pool for a home; UsageError if there is none."""
     if kind in OURS:
         module, _, name = OURS[kind].partition(":")
         return cast(Callable[[Home], Scheduler], getattr(import_module(module), name))
-    for entry in entry_points(group=GROUP, name=kind):
-        return cast(Callable[[Home], Scheduler], entry.load())
+    if (others := load(kind)) is not None:
+        return cast(Callable[[Home], Scheduler], others)
     raise UsageError(f"there is no scheduler {kind!r}; those of other packages register in the group {GROUP}")

@@ -504,6 +504,53 @@ def test_a_reader_that_goes_away_is_no_error(fabric: Fabric, redis: redis_py.Red
     assert done.stdout.startswith("id")
 
 
+def test_a_pool_is_added_shown_as_its_script_and_resumed(cli: Cli, fabric: Fabric) -> None:
+    cli(
+        "pool",
+        "add",
+        "mine",
+        "--kind",
+        "local",
+        "--jobs",
+        3,
+        "--slots",
+        2,
+        "--ttl",
+        "0:00:20",
+        "--grace",
+        "7.5",
+    )
+    assert fabric.pool("mine").spec == Local(slots=2, ttl=20, grace=7.5)
+    assert fabric.pool("mine").jobs == 3
+    done = cli(
+        "pool", "add", "mine", "--kind", "local", "--env", "A=b=c", "--preamble", "x y", "--preamble", "z"
+    )
+    assert done.returncode == 0
+    assert fabric.pool("mine").spec == Local(env={"A": "b=c"}, preamble=["x y", "z"])
+    script = cli("pool", "show", "mine", "--script").stdout
+    assert script.startswith("#!/bin/sh\n")
+    assert "export A=b=c\n" in script
+    assert "\nx y\nz\n" in script
+    fabric.broker.redis.hset(fabric.broker.keys.pool("mine"), "circuit", "it failed")
+    assert cli("pool", "resume", "mine").returncode == 0
+    assert not fabric.broker.redis.hexists(fabric.broker.keys.pool("mine"), "circuit")
+    fails(cli("pool", "resume", "nope"), 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--kind", "local", "--walltime", "60"], "walltime"),
+        (["--kind", "local", "--ttl", "soon"], "--ttl"),
+        (["--kind", "local", "--env", "A"], "NAME=VALUE"),
+        (["--kind", "slurm", "--nodes", "2", "--slots", "2"], "one slot"),
+        (["--kind", "nosuch"], "nosuch"),
+    ],
+)
+def test_a_pool_that_cannot_be_is_not_added(cli: Cli, options: list[str], names: str) -> None:
+    fails(cli("pool", "add", "mine", *options), 2, names)
+
+
 def test_pools_of_the_config_are_checked_before_anything_starts(cli: Cli, home: Home) -> None:
     home.config_file.write_text("[pools.fast]\nttl = 1\n")
     fails(cli("up", url=None), 2, "[pools.fast]", "ttl")
