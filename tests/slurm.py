@@ -12,6 +12,8 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1] / "deploy" / "slurm-dev"
 PORTS = 6
+NAMED = os.environ.get("FABRIC_TEST_SLURM_ROOT")
+"""Where it is unpacked, or is to be; read before tests are kept from the settings of whoever runs them."""
 
 
 def root() -> str | None:
@@ -41,9 +43,8 @@ def lack() -> str | None:
 
 
 def _cache() -> Path:
-    named = os.environ.get("FABRIC_TEST_SLURM_ROOT")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(base) / "adaptive-fabric" / "slurm"
+    return Path(NAMED) if NAMED else Path(base) / "adaptive-fabric" / "slurm"
 
 
 def _path(unpacked: str) -> str:

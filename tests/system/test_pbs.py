@@ -24,7 +24,7 @@ from fabric_submitter.adapters.pbs import PBSScheduler
 from fabric_submitter.adapters.scheduler import AnswerLostError, Request
 
 pytestmark = pytest.mark.timeout(300)
-LONG = 150.0
+LONG = 240.0
 
 
 @pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.long)], ids=["history", "no-history"])
@@ -95,7 +95,7 @@ def test_jobs_deleted_from_outside_are_replaced(scene, pbs):
 
 @pytest.mark.long
 def test_learners_that_outlast_the_walltime_go_on_in_the_next_job(scene, pbs):
-    run = start(scene, learners=2, points=100, seconds=0.2, jobs=2, walltime=14)
+    run = start(scene, learners=2, points=150, seconds=0.2, jobs=2, walltime=25)
     done(run, pbs)
     assert scene.log.evaluated_again() == []
     assert {record.attempts for record in run.learners()} == {0}
