@@ -61,6 +61,10 @@ ELSEWHERE: Final = "elsewhere"
 """The host of jobs that run, but not where this submitter's scheduler can see them."""
 
 
+STARTED: Final = "started; its agent has not spoken yet"
+"""The reason of a job that its scheduler runs while nothing was heard of it: it comes up, or cannot reach Redis."""
+
+
 class Standing(enum.Enum):
     """How a job counts."""
 
@@ -229,8 +233,10 @@ def _judge_seen(job: JobView, seen: Seen, moment: Moment, verdict: Verdict) -> S
     elif job.state == "unknown":
         back = "running" if job.nonce else "pending"
         verdict.changes.append(Mark(job.id, "unknown", back, seen.reason))  # type: ignore[arg-type]
-    elif job.state == "pending" and seen.reason != job.reason:
-        verdict.changes.append(Mark(job.id, "pending", "pending", seen.reason))
+    elif job.state == "pending":
+        reason = STARTED if seen.state == "running" else seen.reason
+        if reason != job.reason:
+            verdict.changes.append(Mark(job.id, "pending", "pending", reason))
     return Standing.ENDING if seen.state == "ending" else _standing(job, moment)
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "jobs": ("show", "List jobs."),
     "pools": ("show", "List pools."),
     "logs": ("logs", "Print the log of a job or a learner."),
+    "explain": ("explain", "Say why a learner, a job, a pool or a run is not running."),
     "cancel": ("act", "Cancel a run, a learner or a job."),
     "retry": ("act", "Queue failed, quarantined and cancelled learners again."),
     "pause": ("act", "Let go of a run or a learner; its data stay."),

@@ -67,6 +67,11 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def plain(text: str) -> str:
+    """One line without control characters: schedulers, jobs and users have written parts of it."""
+    return "".join(each if each.isprintable() else " " for each in " ".join(text.split()))
+
+
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None) -> None:
     from rich import box
     from rich.console import Console
