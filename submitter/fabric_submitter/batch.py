@@ -48,16 +48,26 @@ class Batch(Spec):
         default=0.0, metadata=about("a job takes no learner when less time is left to it", "s")
     )
 
+    overlap: Duration = field(
+        default=0.0,
+        metadata=about(
+            "a replacement is queued so long before a job's walltime ends; 0: when it is gone", "s"
+        ),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set("nodes", whole("nodes", self.nodes, at_least=1))
         self._check_nodes()
         self._set("min_lease_time", duration("min_lease_time", self.min_lease_time))
+        self._set("overlap", duration("overlap", self.overlap))
         if self.walltime is not None:
             self._set("walltime", duration("walltime", self.walltime))
             self._check_walltime(seconds(self.walltime))
         elif self.min_lease_time:
             raise UsageError("min_lease_time needs a walltime: else nobody knows how much time is left")
+        elif self.overlap:
+            raise UsageError("overlap needs a walltime: else nobody knows when a job ends")
         if self.memory is not None:
             self._set("memory", memory_text(megabytes(self.memory)))
         self._set("directives", lines("directives", self.directives))
@@ -84,6 +94,11 @@ class Batch(Spec):
         if walltime <= needed:
             raise UsageError(
                 f"walltime={walltime:g} s: it must be longer than grace and min_lease_time together ({needed:g} s)"
+            )
+        if seconds(self.overlap) >= walltime:
+            raise UsageError(
+                f"overlap={self.overlap:g} s: it must be shorter than walltime ({walltime:g} s), "
+                "or a job would be replaced before it has begun"
             )
 
     def _words(self) -> tuple[str, ...]:
