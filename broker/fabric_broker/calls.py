@@ -181,6 +181,13 @@ def drain_job(job: str, nonce: str) -> Call[Outcome]:
     return Call("drain_job", {"job": job, "nonce": nonce}, lambda reply: Outcome(_text(reply)))
 
 
+def note_job(job: str, nonce: str, reason: str) -> Call[Outcome]:
+    """The agent says what is wrong where it runs."""
+    return Call(
+        "note_job", {"job": job, "nonce": nonce, "reason": reason}, lambda reply: Outcome(_text(reply))
+    )
+
+
 def leave(job: str, nonce: str, *, ttl: float) -> Call[Literal["leave", "stay", "FENCED"]]:
     """May this idle agent go? "leave" has marked the job ended."""
     return Call("leave", {"job": job, "nonce": nonce, "ttl": _ms(ttl)}, _text)  # type: ignore[arg-type]

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from fabric_broker.records import JobRecord
+from fabric_broker.records import JobRecord, LearnerRecord
 from fabric_broker.standing import JobStanding, LearnerStanding, RunStanding
 from fabric_broker.states import BARREN_LEASES
 from fabric_broker.survey import IntentView, JobView
 from fabric_submitter.judging import STARTED
 
-from .reasons import Known, Reason, is_silent, no_submitter, pending_reason, span, why_pool
+from .reasons import MODULES, Known, Reason, is_silent, no_submitter, pending_reason, span, why_pool
 
 FINE: Final = ("running", "done")
 """Codes that say: nothing is wrong here."""
@@ -132,6 +132,8 @@ def _started(known: Known, record: JobRecord, job: JobView) -> Iterator[Reason]:
         yield Reason("silent", text, "its learners go to other jobs when their leases end")
     elif record.state == "unknown":
         yield Reason("unknown", "the scheduler does not tell about it", "wait; it is asked at every poll")
+    if record.state == "running" and record.reason:
+        yield Reason("trouble", f"its agent says: {record.reason}", MODULES)
     if record.state == "draining":
         yield Reason("draining", f"it drains: it saves {job.holds} learners and takes no more")
     elif job.walltime_end is not None and known.now >= job.walltime_end - pool.last_call:
@@ -177,15 +179,22 @@ def _delayed(known: Known, learner: LearnerStanding) -> Reason:
     record = learner.record
     when = "now" if learner.due is None else f"in {span(learner.due - known.now)}"
     text = f"attempt {record.attempts} of {learner.attempts_most} ended with {record.error or 'an error'}"
-    return Reason("back-off", f"{text}; it is queued again {when}", f"fabric logs {record.id}")
+    return Reason("back-off", f"{text}; it is queued again {when}", _mend(record))
 
 
 def _set_aside(learner: LearnerStanding) -> Reason:
     record = learner.record
-    fix = f"fabric logs {record.id} shows the traceback; mend it, then fabric retry {record.id}"
+    fix = f"{_mend(record)}; then fabric retry {record.id}"
     if record.state == "failed":
         text = f"{record.attempts} of {learner.attempts_most} attempts ended with errors, the last: {record.error}"
         return Reason("failed", text, fix)
     text = f"{BARREN_LEASES} leases in a row ended without one new point"
     text += f": {record.error}" if record.error else ""
     return Reason("quarantined", text, f"{fix} (it may need more memory or walltime)")
+
+
+def _mend(record: LearnerRecord) -> str:
+    """What to do about a learner's own error."""
+    logs = f"fabric logs {record.id} shows the traceback"
+    missing = (record.error or "").startswith(("ModuleNotFoundError", "ImportError"))
+    return f"{MODULES} ({logs})" if missing else logs

@@ -17,8 +17,9 @@ from fabric_submitter.judging import STARTED
 
 from .scheduler_words import meaning
 
-NO_TASK_AFTER: Final = 60.0
-"""Seconds after which an intent that no task has taken is worth a word: the submitter enqueues it anew at 30."""
+MODULES: Final = (
+    "let the jobs' Python find it: install it there, set PYTHONPATH by env=, or load it in preamble="
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,8 @@ def _not_submitted(known: Known, pool: PoolView, jobs: list[tuple[IntentView, Jo
             )
             yield Reason(code, text, "wait, or scale the pool down to what the site allows")
         elif code == "task-waits":
-            text = f"nobody took the task that submits {number} for {span(longest)}"
+            tries = max(each.tries for each in intents)
+            text = f"no task submits {number}, though one was queued {tries} times"
             yield Reason(code, text, "see logs/submitter.log in the home")
         elif code == "asked":
             yield Reason(code, f"{pool.kind} was asked for {number} {span(longest)} ago, no answer yet")
@@ -193,7 +195,8 @@ def _stage(known: Known, intent: IntentView) -> str:
         return ""
     if intent.state == "wanted" and intent.not_before > known.now:
         return "busy"
-    return "task-waits" if known.now - intent.since > NO_TASK_AFTER else "submitting"
+    # Whoever takes the tasks does so at once; the submitter queues another one every 30 s.
+    return "task-waits" if intent.tries > 1 else "submitting"
 
 
 def _at_work(known: Known, pool: PoolView, jobs: list[tuple[IntentView, JobView]]) -> Iterator[Reason]:
@@ -210,6 +213,8 @@ def _at_work(known: Known, pool: PoolView, jobs: list[tuple[IntentView, JobView]
         )
         fix = f"fabric explain {silent[0].id} shows the end of its log"
         yield Reason("silent", text, fix)
+    for trouble in sorted({job.reason for job in able + late if job.state == "running" and job.reason}):
+        yield Reason("trouble", f"a job of pool {pool.name} says: {trouble}", MODULES)
     if lost:
         text = f"the scheduler does not tell about {_count(len(lost), 'job')}, which may still live"
         yield Reason("unknown", text, "wait; it is asked again at every poll")

@@ -35,6 +35,9 @@ POLL: Final = (0.3, 0.5)
 """Seconds between two looks for work while there is none: at random between these."""
 LOG_INTERVAL: Final = 1.0
 """Seconds between two writes of log lines."""
+MISSING: Final = ("ModuleNotFoundError", "ImportError")
+NOTE_CHARS: Final = 200
+"""A job's reason may take so much of Redis."""
 RELENT: Final = 0.5
 """Seconds until what Redis refused (its memory is full) is tried again."""
 
@@ -80,6 +83,8 @@ class Deciding:
     _relent_at: float = 0.0
     _give_up_at: float | None = None
     _told_drain: bool = False
+    _noted: str = ""
+    _to_note: str = ""
     _drain_at: float = math.inf
     _lease_until: float = math.inf
 
@@ -170,6 +175,9 @@ class Deciding:
         if self.log and (now >= self._log_at or self._give_up_at is not None):
             self._log_at = now + LOG_INTERVAL
             sendings += self._log_lines()
+        if self._to_note != self._noted:
+            note = calls.note_job(self.me.job, self.me.nonce, self._to_note)
+            sendings.append(Sending(note, partial(self._took_noted, self._to_note)))
         if self._give_up_at is not None:
             sendings += self._farewell(now)
         elif self._idle_since is not None and now >= self._leave_at:
@@ -318,6 +326,12 @@ class Deciding:
             problem = step.problem or {}
             text = f"{problem.get('type', 'error')}: {problem.get('text', '')} (now {answer.state})"
             self.crew.orders.append(Say(text, held.lease.learner))
+            if problem.get("type") in MISSING:
+                # It may be this node's fault, not the learner's: whoever looks at jobs should see it.
+                self._to_note = f"cannot import on {self.me.node}: {problem.get('text', '')}"[:NOTE_CHARS]
+
+    def _took_noted(self, note: str, _: Outcome) -> None:
+        self._noted = note
 
     def _took_acquired(self, asked: list[int], sent: float, answer: Acquired) -> None:
         self._asking = None

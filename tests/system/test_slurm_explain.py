@@ -46,7 +46,7 @@ def test_with_an_overlap_the_replacement_runs_before_the_walltime_ends(
     on_slurm: OnSlurm, most: Callable[[], int]
 ) -> None:
     run = on_slurm.start(
-        learners=1, points=150, seconds=0.5, jobs=1, walltime=60, overlap=40, idle_timeout=60
+        learners=1, points=150, seconds=0.5, jobs=1, walltime=60, overlap=30, idle_timeout=60
     )
     on_slurm.works(run)
     (first,) = on_slurm.fabric.jobs()
@@ -63,5 +63,4 @@ def test_with_an_overlap_the_replacement_runs_before_the_walltime_ends(
     assert now < holder.walltime_end
     on_slurm.done(run)
     assert most() == 2
-    assert len([job for job in on_slurm.fabric.jobs() if job.node]) == 2
     assert on_slurm.log.evaluated_again() == []

@@ -93,8 +93,8 @@ POOLS: list[tuple[str, Known, str, str]] = [
     ("submitting", known(intent(SUBMITTING, state="enqueued")), "about to be submitted", ""),
     (
         "task-waits",
-        known(intent(SUBMITTING, state="enqueued", since=NOW - 300)),
-        "1 job for 0:05:00",
+        known(intent(SUBMITTING, state="enqueued", tries=3)),
+        "no task submits 1 job, though one was queued 3 times",
         "submitter.log",
     ),
     ("asked", known(intent(SUBMITTING, state="submitting")), "0:00:10 ago, no answer yet", ""),
@@ -108,6 +108,12 @@ POOLS: list[tuple[str, Known, str, str]] = [
     ("pending", known(intent(job(state="pending"))), "gives no reason", ""),
     ("starting", known(intent(job(state="pending", reason=STARTED))), STARTED, "fabric explain i1.0"),
     ("silent", known(intent(job(seen=NOW - 31))), "silent for longer than a TTL", "fabric explain i1.0"),
+    (
+        "trouble",
+        known(intent(job(reason="cannot import on n1: No module named 'm'"))),
+        "a job of pool p says: cannot import on n1",
+        "PYTHONPATH",
+    ),
     ("unknown", known(intent(job(state="unknown"))), "does not tell about 1 job", "wait"),
     ("ending", known(intent(job(state="draining"))), "on the way out", ""),
     ("ending", known(intent(job(wish="drain"))), "on the way out", ""),
@@ -221,6 +227,12 @@ LEARNERS: list[tuple[str, LearnerStanding, str, str]] = [
     ("done", learner("done"), "7 points", ""),
     ("cancelled", learner("cancelled"), "cancelled", "fabric retry r1.0"),
     ("failed", learner("failed", attempts=3, error="E: no"), "3 of 3 attempts .* E: no", "fabric retry r1.0"),
+    (
+        "failed",
+        learner("failed", attempts=3, error="ModuleNotFoundError: No module named 'm'"),
+        "No module named 'm'",
+        "set PYTHONPATH by env=",
+    ),
     ("quarantined", learner("quarantined", error="slot died"), "5 leases .*: slot died", "fabric retry r1.0"),
 ]
 
@@ -265,6 +277,12 @@ JOBS: list[tuple[str, JobView, dict[str, Any], str]] = [
     ("walltime", job(holds=1, walltime_end=NOW + 5), {}, "ends in 0:00:05"),
     ("running", job(), {}, "2 of 2"),
     ("free-slot", job(holds=1), {}, "1 of 2 slots"),
+    (
+        "trouble",
+        job(reason="cannot import on n1: No module named 'm'"),
+        {},
+        "its agent says: cannot import on n1",
+    ),
     ("asked-to-go", job(), {"wish": "drain", "wish_reason": "pool p may have 1 jobs"}, "may have 1 jobs"),
     ("ended", job(state="ended", reason="it failed: no module"), {}, "it failed: no module"),
 ]
