@@ -563,3 +563,40 @@ def test_it_drains_a_grace_time_before_its_walltime_ends():
     assert "drain_job" not in agent.asked()
     agent.now += 9.1
     assert "drain_job" in agent.asked()
+
+
+def lacks(module: str) -> Frame:
+    text = f"No module named '{module}'"
+    return said(
+        Up.RAISED,
+        type="ModuleNotFoundError",
+        text=text,
+        traceback="",
+        point=None,
+        node="node1",
+        npoints=None,
+        loss=None,
+    )
+
+
+def test_a_module_that_a_node_lacks_is_noted_in_the_jobs_record_until_redis_has_it(agent):
+    agent.work(lease())
+    agent.hear(1, lacks("mine"))
+    assert "fail" in agent.exchange(fail=Ended(Outcome.OK, "delayed"))
+    assert "note_job" in agent.exchange(), "whose answer is lost"
+    noted: list[str] = []
+
+    def take(call: Call[Any]) -> Outcome:
+        noted.append(call.args["reason"])
+        return Outcome.OK
+
+    agent.exchange(note_job=take)
+    assert noted == ["cannot import on node1: No module named 'mine'"]
+    assert "note_job" not in agent.exchange(note_job=take)
+
+
+def test_any_other_error_of_a_learner_is_not_the_jobs(agent):
+    agent.work(lease())
+    agent.hear(1, said(Up.RAISED, type="ValueError", text="no", point="0.5", npoints=0, loss=None))
+    agent.exchange(fail=Ended(Outcome.OK, "delayed"))
+    assert "note_job" not in agent.exchange()
