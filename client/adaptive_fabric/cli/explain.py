@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .opening import Opening, json_option, opening, run_option
-from .output import emit, plain
+from .output import emit, plain, reasons
 
 if TYPE_CHECKING:
     from adaptive_fabric.explaining import Explained
@@ -27,10 +27,7 @@ def explain(start: Opening, target: str, run_name: str | None, *, as_json: bool)
         emit(found.as_json())
         return
     click.echo(plain(found.heading))
-    for reason in found.because:
-        click.echo(f"- {plain(reason.text)}")
-        if reason.fix:
-            click.echo(f"    → {plain(reason.fix)}")
+    reasons(found.because)
 
 
 def _explain(fabric: Fabric, word: str, run_name: str | None) -> Explained:

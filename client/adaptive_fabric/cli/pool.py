@@ -11,7 +11,7 @@ from fabric_broker.errors import FabricError, NotFoundError
 from fabric_submitter.specs import PBS
 
 from .opening import Opening, opening
-from .output import note
+from .output import note, reasons
 from .spec_options import spec_of, spec_options
 
 if TYPE_CHECKING:
@@ -47,9 +47,12 @@ def add(start: Opening, /, name: str, kind: str, jobs: int | None, **options: An
 @click.option("--script", is_flag=True, help="Print the script that would be submitted for one job.")
 @opening
 def show(start: Opening, name: str, *, script: bool) -> None:
-    """Show what each job of the pool NAME gets."""
+    """Show what each job of the pool NAME gets, and what keeps it from running what is queued there."""
+    from adaptive_fabric.explaining import explain_pool
+
     with start.fabric() as fabric:
         found = fabric.pool(name)
+        because = explain_pool(fabric, name).because
     if script:
         click.echo(_script(start, found), nl=False)
         return
@@ -57,6 +60,7 @@ def show(start: Opening, name: str, *, script: bool) -> None:
     click.echo(f"jobs = {found.jobs}")
     for setting, value in found.spec.to_dict().items():
         click.echo(f"{setting} = {'–' if value in (None, [], {}) else value}")
+    reasons(because)
 
 
 @pool.command()

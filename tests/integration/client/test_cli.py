@@ -583,6 +583,7 @@ def test_explain_answers_why_for_learners_jobs_pools_and_runs(cli: Cli, fabric: 
     assert "- it ended: its node burned" in said
     assert len(cli("explain", "local").stdout.splitlines()) < 24, "it fits on a screen"
     assert "→ fabric up" in cli("explain", "local").stdout
+    assert "no submitter is alive" in cli("pool", "show", "local").stdout
 
 
 def test_explain_ends_with_3_for_what_is_not_there_and_with_4_without_a_server(
