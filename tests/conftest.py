@@ -2,7 +2,8 @@
 
 Fixtures: `redis` (a client of this process' server, emptied before the test), `redis_process` (that server),
 `private_redis` (a server of the test's own, to kill, freeze, restart or configure), `home` (a home with keys),
-`embedded` (makes `EmbeddedServer`s; what they started is gone after the test).
+`embedded` (makes `EmbeddedServer`s; what they started is gone after the test), `slurm` (a cluster of the test's own,
+whose commands are on PATH; the test is marked `needs("slurm")`).
 
 `FABRIC_TEST_REQUIRE=redis7,…` (or `all`) turns the skip into a failure: CI installs the components and must not
 pass without them.
@@ -20,8 +21,10 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from tests import slurm as private_slurm
 from tests.redis_process import RedisProcess
 from tests.servers import kill_servers_of
+from tests.slurm import Slurm
 
 from fabric_broker.config import Config
 from fabric_broker.home import Home
@@ -43,7 +46,10 @@ def _redis7() -> str | None:
 
 
 REQUIRED = os.environ.get("FABRIC_TEST_REQUIRE", "").split(",")
-LACKS: dict[str, Callable[[], str | None]] = {"redis7": functools.cache(_redis7)}
+LACKS: dict[str, Callable[[], str | None]] = {
+    "redis7": functools.cache(_redis7),
+    "slurm": functools.cache(private_slurm.lack),
+}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -119,3 +125,18 @@ def embedded(home: Home) -> Iterator[Callable[..., EmbeddedServer]]:
     yield make
     for each in homes:
         kill_servers_of(each)
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
+    """A SLURM of four nodes with four cores each."""
+    folder = Path(tempfile.mkdtemp(prefix="fabric-slurm-"))
+    folder.chmod(0o755)  # or munge refuses its socket there
+    cluster = Slurm(folder)
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()

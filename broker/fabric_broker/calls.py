@@ -86,18 +86,36 @@ def define_run(settings: RunSettings, payload: bytes) -> Call[Literal["ok", "exi
     return Call("define_run", args, _text, (payload,))  # type: ignore[arg-type]
 
 
-def add(run: str, first: int, learners: Sequence[tuple[str, bytes | None]], *, last: bool) -> Call[int]:
+def add(
+    run: str,
+    first: int,
+    learners: Sequence[tuple[str, bytes | None]],
+    *,
+    last: bool,
+    pools: Sequence[str] = (),
+) -> Call[int]:
     """Add (name, signed payload or None when it lies in the store) from index ``first`` on; answers the total.
 
-    -1 means that the run takes no more (it was cancelled). Adding the same again changes nothing.
+    ``pools`` has the pool of each; empty: all go to the run's. -1 means that the run takes no more (it was
+    cancelled). Adding the same again changes nothing.
     """
-    args = {"run": run, "first": first, "names": [name for name, _ in learners], "last": last}
+    args = {
+        "run": run,
+        "first": first,
+        "names": [name for name, _ in learners],
+        "pools": list(pools),
+        "last": last,
+    }
     return Call("add", args, int, tuple(payload or b"" for _, payload in learners))
 
 
-def act(verb: Verb, learners: Sequence[str], *, priority: int | None = None) -> Call[int]:
-    """Pause, resume, cancel, retry or prioritize at most `PAGE` learners by id; answers how many changed."""
-    return Call("act", {"verb": verb, "learners": list(learners), "priority": priority}, int)
+def act(verb: Verb, learners: Sequence[str], *, priority: int | None = None, by: str = "") -> Call[int]:
+    """Pause, resume, cancel, retry or prioritize at most `PAGE` learners by id; answers how many changed.
+
+    ``by`` says who asks; it is remembered of a pause.
+    """
+    args = {"verb": verb, "learners": list(learners), "priority": priority, "by": by}
+    return Call("act", args, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +126,11 @@ class Acted:
     changed: int
 
 
-def act_on_run(run: str, verb: Verb | None = None, *, priority: int | None = None) -> Call[Acted]:
-    """Begin an action on a whole run, or (``verb`` None) go on with the one that was begun."""
-    args = {"run": run, "verb": verb or "", "priority": priority}
+def act_on_run(
+    run: str, verb: Verb | None = None, *, priority: int | None = None, by: str = ""
+) -> Call[Acted]:
+    """Begin an action on a whole run, or (``verb`` None) go on with the one that was begun; ``by``: see `act`."""
+    args = {"run": run, "verb": verb or "", "priority": priority, "by": by}
     return Call("act_on_run", args, lambda reply: Acted(_text(reply[0]), int(reply[1])))  # type: ignore[arg-type]
 
 
@@ -159,6 +179,13 @@ def claim(
 def drain_job(job: str, nonce: str) -> Call[Outcome]:
     """The agent drains: it leases nothing more."""
     return Call("drain_job", {"job": job, "nonce": nonce}, lambda reply: Outcome(_text(reply)))
+
+
+def note_job(job: str, nonce: str, reason: str) -> Call[Outcome]:
+    """The agent says what is wrong where it runs."""
+    return Call(
+        "note_job", {"job": job, "nonce": nonce, "reason": reason}, lambda reply: Outcome(_text(reply))
+    )
 
 
 def leave(job: str, nonce: str, *, ttl: float) -> Call[Literal["leave", "stay", "FENCED"]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -33,6 +34,16 @@ def _path(value: object, base: Path) -> Path:
 def _place(value: object, base: Path) -> str:
     text = _text(value, base)
     return text if "://" in text else str(_path(text, base))
+
+
+def _interval(value: object, _base: Path) -> float:
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
+    except ValueError:
+        number = 0.0
+    if not 1.0 <= number < math.inf:
+        raise ValueError("a number of seconds, at least 1")
+    return number
 
 
 def _tables(value: object, _base: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -101,6 +112,14 @@ class Config:
         default=None,
         metadata=_about(
             "the folder on a local disk for the embedded server's socket and data", _path, "FABRIC_RUN_DIR"
+        ),
+    )
+    poll_interval: float = field(
+        default=30.0,
+        metadata=_about(
+            "seconds between two questions to a batch scheduler for what it has, at least 1",
+            _interval,
+            "FABRIC_POLL_INTERVAL",
         ),
     )
     pools: Mapping[str, Mapping[str, Any]] = field(

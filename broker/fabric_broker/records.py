@@ -159,10 +159,13 @@ class RunSettings:
     log_interval: float = 30.0
     attempts: int = 3
     backoff: float = 1.0
+    pools: tuple[str, ...] = ()
+    """where its learners are, if they have pools of their own"""
 
     def as_hash(self) -> dict[str, str]:
         """The fields that `define_run` writes beside name and pool."""
-        return {
+        own_pools = {"pools": " ".join(self.pools)} if self.pools else {}
+        return own_pools | {
             "store": self.store,
             "goal": self.goal,
             "priority": str(self.priority),

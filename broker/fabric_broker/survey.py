@@ -41,6 +41,8 @@ class JobView:
     reason: str
     wish: Wish | None
     """it was asked to go"""
+    walltime_end: float | None = None
+    """when its scheduler ends it, as its agent said"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,13 @@ class PoolView:
     """no new job before then"""
     circuit: str | None = None
     """why no job is submitted any more"""
+    circuit_since: float | None = None
     wanted: int = 0
     """as last noted"""
+    overlap: float = 0.0
+    """a job whose walltime ends within it does not count into the limit"""
+    last_call: float = 0.0
+    """a job whose walltime ends within it leases nothing more"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,10 @@ def _pool_view(item: dict[str, Any]) -> PoolView:
         last_death=_seconds(item.get("last_death")) or 0.0,
         retry_at=_seconds(item.get("retry_at")) or 0.0,
         circuit=item.get("circuit"),
+        circuit_since=_seconds(item.get("circuit_since")),
         wanted=int(item.get("wanted", 0)),
+        overlap=float(item.get("overlap", 0.0)),
+        last_call=float(item.get("grace", 0.0)) + float(item.get("min_lease_time", 0.0)),
     )
 
 
@@ -175,4 +185,5 @@ def _job_view(item: dict[str, Any]) -> JobView:
         scheduler_id=item.get("scheduler_id", ""),
         reason=item.get("reason", ""),
         wish=item.get("wish"),
+        walltime_end=_seconds(item.get("walltime_end")),
     )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         WrongPasswordError,
     )
     from fabric_broker.records import JobRecord, LearnerRecord, RunStatus
-    from fabric_submitter.specs import Local
+    from fabric_submitter.specs import PBS, Local, Slurm
 
     from .fabric import Fabric
     from .pools import Pool
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "PBS",
     "BrokerError",
     "CorruptError",
     "ExistsError",
@@ -65,6 +66,7 @@ __all__ = [
     "SchemaError",
     "ServerError",
     "SignatureError",
+    "Slurm",
     "StoreError",
     "UnreachableError",
     "UsageError",
@@ -73,6 +75,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "PBS": "fabric_submitter.specs",
     "Fabric": "adaptive_fabric.fabric",
     "JobRecord": "fabric_broker.records",
     "LearnerRecord": "fabric_broker.records",
@@ -80,6 +83,7 @@ _ELSEWHERE = {
     "Pool": "adaptive_fabric.pools",
     "Run": "adaptive_fabric.runs",
     "RunStatus": "fabric_broker.records",
+    "Slurm": "fabric_submitter.specs",
 }
 
 

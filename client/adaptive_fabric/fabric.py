@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +25,7 @@ from . import pools, submitting
 from .asking import asking, asks
 from .goals import Goal
 from .pools import Pool
+from .resources import Resources
 from .runs import Run
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Fabric:
         Parameters
         ----------
         spec
-            What each job gets, such as `Local(slots=2)`; reaches new jobs. None: leave it as it is.
+            What each job gets, such as `Slurm(partition="main", slots=8)`; reaches new jobs. None: leave it as it is.
         jobs
             How many jobs there may be; None: as it is, 1 for a new pool.
 
@@ -150,9 +151,11 @@ class Fabric:
         NotFoundError
             No such pool, and no spec to make one.
         UsageError
-            A value that cannot be used.
+            A value that cannot be used, or a job that the scheduler could never start.
         """
         if spec is not None:
+            if isinstance(spec, Spec):
+                pools.check(self.home, self.server.url, spec)
             return pools.define(self.broker, name, spec, jobs)
         if jobs is not None:
             return pools.scale(self.broker, name, jobs)
@@ -172,6 +175,7 @@ class Fabric:
         log_interval: Duration = 30.0,
         attempts: int = 3,
         backoff: Duration = 1.0,
+        resources: Resources | None = None,
         initializer: Any = None,
         runner_kwargs: Mapping[str, Any] | None = None,
     ) -> Run:
@@ -196,6 +200,10 @@ class Fabric:
             So many errors of its own fail a learner.
         backoff
             Seconds from the first error to the next attempt; doubles with each.
+        resources
+            What each learner needs, in place of `pool`: a spec for each, or a function of a learner that gives its
+            spec. Learners with equal specs share a pool named after the spec (`slurm-1a2b3c4d`). One that is made
+            may have 2 jobs; `pool(name, jobs=N)` changes that, and later submissions find it as it is.
         initializer
             A function without arguments, called in each slot before the first learner.
         runner_kwargs
@@ -217,10 +225,13 @@ class Fabric:
             log_interval=log_interval,
             attempts=attempts,
             backoff=backoff,
+            resources=resources,
             initializer=initializer,
             runner_kwargs=runner_kwargs,
         )
-        run = submitting.submit(self.broker, self.signer, self.store, order)
+        run = submitting.submit(
+            self.broker, self.signer, self.store, order, partial(pools.check, self.home, self.server.url)
+        )
         return Run(self, run, order.name or run, len(order.learners), own=order.learners)
 
     @asks

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import re
+import socket
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -15,10 +17,22 @@ LONGEST_NAME = 4096
 LONGEST_RUN_NAME = 200
 """Bytes of UTF-8 that a run's name may take."""
 
+LONGEST_WHO = 64
+"""Characters that may be remembered of whoever asked for something."""
+
 _LEARNER_ID = re.compile(r"r[a-z2-7]{8}\.\d+")
 _RUN_ID = re.compile(r"r[a-z2-7]{8}")
 _LONGEST_COMPONENT = 200
 _LONGEST_PATH = 1000
+
+
+def whoever() -> str:
+    """Who asks, for others who look: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # nobody has this number: a bare container
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"[:LONGEST_WHO]
 
 
 def is_learner_id(text: str) -> bool:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from fabric_broker import calls, intents, reads
 from fabric_broker.errors import NotFoundError, UsageError
+from fabric_broker.listen import is_loopback
 from fabric_broker.records import PoolRecord
-from fabric_submitter.specs import Local, Spec, check_jobs, spec_from_dict
+from fabric_submitter.adapters.scheduler import find
+from fabric_submitter.specs import Batch, Local, Spec, check_jobs, spec_from_dict
 
 if TYPE_CHECKING:
     from fabric_broker.broker import Broker
+    from fabric_broker.home import Home
 
 DEFAULT_POOL: Final = "local"
 DEFAULT_JOBS: Final = 2
@@ -49,11 +52,29 @@ def get(broker: Broker, name: str) -> Pool:
     return _pool(records[0])
 
 
+def check(home: Home, url: str, spec: Spec) -> None:
+    """Ask the scheduler whether jobs of a pool can start, and see that they could reach the server at `url`.
+
+    Raises
+    ------
+    UsageError
+        They cannot; the limit is named, or what to do.
+    """
+    if isinstance(spec, Batch) and is_loopback(url):
+        raise UsageError(
+            f"jobs of a {spec.kind} pool run on other machines, which cannot reach {url}; "
+            "start the server for them: fabric down, then fabric up --bind auto"
+        )
+    find(spec.kind)(home).check(spec)
+
+
 def define(broker: Broker, name: str, spec: Spec, jobs: int | None) -> Pool:
     """Create or change a pool; `jobs` None keeps what it may have, 1 for a new one."""
     checked = checked_name(name)
     if not isinstance(spec, Spec):
-        raise UsageError(f"pool {name!r}: the spec is a {type(spec).__name__}; pass Local(…)")
+        raise UsageError(
+            f"pool {name!r}: the spec is a {type(spec).__name__}; pass Local(…), Slurm(…) or PBS(…)"
+        )
     limit = None if jobs is None else check_jobs(jobs)
     broker.do(
         calls.define_pool(

@@ -32,6 +32,7 @@ Say = Callable[[str], None]
 _POLL: Final = 0.1  # s between two looks at the processes of jobs
 _SPARE_S: Final = 5.0  # so much longer than grace and keeper may take we wait before killing
 _KILLED_WITHIN_S: Final = 10.0
+_BATCH_WITHIN_S: Final = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,12 @@ def ensure_up(home: Home, config: Config) -> None:
 
 def _let_go_on(home: Home, config: Config, plan: list[Planned]) -> None:
     """Define pools, let jobs be submitted (again), and see that somebody does."""
-    broker = _open(locate(home, config), config)
+    server = locate(home, config)
+    broker = _open(server, config)
     try:
         with asking(broker.redis):
             for pool in plan:
+                pools.check(home, server.url, pool.spec)
                 pools.define(broker, pool.name, pool.spec, pool.jobs)
             broker.do(intents.hold(held=False))
             leader = intents.leader(broker)
@@ -127,6 +130,7 @@ def down(
         EmbeddedServer(home, config).down()  # says where it runs, before anything is drained here
     if not keep_jobs:
         drain(home, _hold(home, config), say)
+        _await_batch_jobs(home, config, say)
     if stop_submitter(home):
         say("the submitter has stopped")
     if not keep_jobs:
@@ -170,6 +174,32 @@ def _hold(home: Home, config: Config) -> float:
     finally:
         broker.redis.close()
     return max(graces, default=Local().grace_s)
+
+
+def _await_batch_jobs(home: Home, config: Config, say: Say) -> None:
+    """Wait until the submitter has had the jobs of batch schedulers cancelled or drained."""
+    try:
+        broker = _open(locate(home, config), config)
+    except FabricError:
+        return
+    try:
+        with asking(broker.redis):
+            if not intents.leader(broker).alive:
+                return  # nobody would ask them
+            kinds = {record.name: record.spec["kind"] for record in reads.pool_records(broker)}
+            deadline = time.monotonic() + _BATCH_WITHIN_S
+            said = 0
+            while time.monotonic() < deadline:
+                jobs = [job for job in reads.job_records(broker) if kinds.get(job.pool, "local") != "local"]
+                left = sum(job.state != "ended" for job in jobs)
+                if left == 0:
+                    return
+                if left != said:
+                    say(f"{left} batch {'job has' if left == 1 else 'jobs have'} to end")
+                    said = left
+                time.sleep(_POLL)
+    finally:
+        broker.redis.close()
 
 
 def _kill_rest(home: Home) -> None:

@@ -17,6 +17,7 @@ from fabric_broker.states import TERMINAL
 
 from . import files
 from .asking import asks
+from .naming import whoever
 from .results import Reader, hand_over
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class Run:
         """Do something to these learners, or to all; answers how many changed."""
         if names is not None:
             return act_on_learners(self.broker, verb, self._named(names), priority=priority)
-        acted = self.broker.do(calls.act_on_run(self.id, verb, priority=priority))
+        acted = self.broker.do(calls.act_on_run(self.id, verb, priority=priority, by=whoever()))
         while acted.state == "more":
             acted = self.broker.do(calls.act_on_run(self.id))
         if acted.state == "no run":
@@ -204,6 +205,6 @@ class Run:
 def act_on_learners(broker: Broker, verb: Verb, ids: Sequence[str], *, priority: int | None = None) -> int:
     """Do something to learners by id; answers how many changed."""
     return sum(
-        broker.do(calls.act(verb, ids[first : first + calls.PAGE], priority=priority))
+        broker.do(calls.act(verb, ids[first : first + calls.PAGE], priority=priority, by=whoever()))
         for first in range(0, len(ids), calls.PAGE)
     )

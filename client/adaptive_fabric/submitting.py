@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,11 +20,13 @@ from .asking import asking
 from .goals import check_goal, everywhere, goal_text
 from .naming import check_run_name, learner_names
 from .packing import check_runner_kwargs, pickled, run_payload
+from .resources import Places, Resources, learner_specs
 
 if TYPE_CHECKING:
     from fabric_broker.broker import Broker
     from fabric_broker.scripts import Call
     from fabric_broker.signing import Signer
+    from fabric_submitter.specs import Spec
 
 T = TypeVar("T")
 
@@ -44,6 +46,8 @@ class Order:
     goal: Any
     name: str | None
     pool: str | None
+    specs: list[Spec] | None
+    """what each learner needs; None: they all go to the pool"""
     priority: int
     save_interval: float
     log_interval: float
@@ -65,6 +69,7 @@ def check_order(
     log_interval: Duration,
     attempts: int,
     backoff: Duration,
+    resources: Resources | None,
     initializer: Any,
     runner_kwargs: Mapping[str, Any] | None,
 ) -> Order:
@@ -77,6 +82,7 @@ def check_order(
         goal=everywhere(goal),
         name=None if name is None else check_run_name(name),
         pool=pool,
+        specs=learner_specs(resources, checked, pool),
         priority=check_priority(priority),
         save_interval=_duration("save_interval", save_interval, positive=True),
         log_interval=_duration("log_interval", log_interval, positive=True),
@@ -87,11 +93,13 @@ def check_order(
     )
 
 
-def submit(broker: Broker, signer: Signer, store: Store, order: Order) -> str:
-    """Write a run and its learners; answers its id.
+def submit(broker: Broker, signer: Signer, store: Store, order: Order, check: Callable[[Spec], None]) -> str:
+    """Write a run and its learners; answers its id. `check` raises if jobs of a spec cannot be.
 
     Raises
     ------
+    UsageError
+        A learner's resources are what no job can have.
     NotFoundError
         There is no such pool.
     ExistsError
@@ -99,9 +107,11 @@ def submit(broker: Broker, signer: Signer, store: Store, order: Order) -> str:
     PickleError
         A learner, the goal or the initializer cannot be pickled.
     """
-    pool = pools.choose(broker, order.pool)
+    places = Places(broker, order.specs or [])
+    pool = places.names[0] if order.specs else pools.choose(broker, order.pool)
     if order.name is not None and broker.redis.hexists(broker.keys.run_names, order.name):
         raise _taken(order.name)
+    places.check(check)
     run = new_run_id()
     payload = run_payload(goal=order.goal, initializer=order.initializer, runner_kwargs=order.runner_kwargs)
     stored: list[str] = []
@@ -109,6 +119,7 @@ def submit(broker: Broker, signer: Signer, store: Store, order: Order) -> str:
         learners = list(_packed(run, order, signer, store, stored))
         if pool is None:
             pool = pools.define_default(broker).name
+        places.define()
         settings = RunSettings(
             run=run,
             name=order.name or run,
@@ -120,6 +131,7 @@ def submit(broker: Broker, signer: Signer, store: Store, order: Order) -> str:
             log_interval=order.log_interval,
             attempts=order.attempts,
             backoff=order.backoff,
+            pools=tuple(dict.fromkeys(places.names)),
         )
         _define(broker, settings, signer.sign("run", payload.pack(), learner=run))
     except (
@@ -128,7 +140,7 @@ def submit(broker: Broker, signer: Signer, store: Store, order: Order) -> str:
         for path in stored:
             store.remove(path)
         raise
-    _add(broker, run, learners)
+    _add(broker, run, learners, places.names)
     return run
 
 
@@ -192,13 +204,17 @@ def _define(broker: Broker, settings: RunSettings, payload: bytes) -> None:
         raise NotFoundError(f"pool {settings.pool!r} went away during the submission; nothing was submitted")
 
 
-def _add(broker: Broker, run: str, learners: Sequence[tuple[str, bytes | None]]) -> None:
+def _add(
+    broker: Broker, run: str, learners: Sequence[tuple[str, bytes | None]], places: Sequence[str]
+) -> None:
     with asking(
         broker.redis, f"run {run} is not complete: `fabric cancel {run}`, then submit it by another name"
     ):
         for first in range(0, len(learners), calls.PAGE):
             page = learners[first : first + calls.PAGE]
-            total = _do(broker, calls.add(run, first, page, last=first + len(page) == len(learners)))
+            last = first + len(page) == len(learners)
+            of_page = places[first : first + calls.PAGE]
+            total = _do(broker, calls.add(run, first, page, last=last, pools=of_page))
             if total < 0:
                 raise BrokerError(
                     f"run {run} was cancelled while learners were added; it has {first} of them"

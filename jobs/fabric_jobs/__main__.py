@@ -40,6 +40,11 @@ def _agent(job: str, home: str | None) -> int:
         return asyncio.run(run())
     except FabricError as error:
         sys.stderr.write(f"agent: {error}\n")
+        # Before the next import: a job that is in trouble has said what there is to say.
+        sys.stderr.flush()
+        from .failing import end_unable
+
+        sys.stderr.write(f"agent: {end_unable(Home.find(home), job, os.environ, str(error))}\n")
         return error.exit_code
 
 

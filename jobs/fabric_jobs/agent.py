@@ -7,10 +7,7 @@ and the slot processes in `staff`; what either means for the other is decided in
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 import signal
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -31,8 +28,8 @@ from .crew import Crew
 from .deciding import Deciding
 from .fetching import Sending
 from .output import JobLog
+from .scheduled import identity
 from .staff import Staff, Workplace
-from .telling import Identity
 from .wire import AwayError, Wire
 
 BACK_OFF: Final = (0.05, 2.0)
@@ -128,6 +125,8 @@ class Agent:
         crew = Crew(spec["slots"], me.node)
         deciding = Deciding(me, spec, crew, self._keys, self._signer, self._chance, log=self._stream)
         self._deciding = deciding
+        if me.walltime_end is not None:
+            deciding.ends_at(clock() + me.walltime_end - time.time())
         if self._told_to_end:
             deciding.drain(clock())
         env = {**self._env, "FABRIC_HOME": str(self._home.path), "FABRIC_JOB": me.job}
@@ -218,15 +217,3 @@ class Agent:
         """Seconds until the next try; never the same for two agents."""
         first, most = BACK_OFF
         return min(most, first * 2.0 ** min(self._away_for, 10)) * self._chance.uniform(0.5, 1.0)
-
-
-def identity(job: str, env: Mapping[str, str]) -> Identity:
-    """Which agent this is. SLURM starts a requeued job again under its old id, and counts."""
-    return Identity(
-        job=job,
-        nonce=secrets.token_hex(8),
-        restart=int(env.get("SLURM_RESTART_COUNT", "0")),
-        # All of a test cluster's nodes have one host name.
-        node=env.get("SLURMD_NODENAME") or socket.gethostname(),
-        pid=os.getpid(),
-    )

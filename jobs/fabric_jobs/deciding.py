@@ -7,6 +7,7 @@ nothing has to be undone: `compose` asks from what is known, first of all whethe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +35,9 @@ POLL: Final = (0.3, 0.5)
 """Seconds between two looks for work while there is none: at random between these."""
 LOG_INTERVAL: Final = 1.0
 """Seconds between two writes of log lines."""
+MISSING: Final = ("ModuleNotFoundError", "ImportError")
+NOTE_CHARS: Final = 200
+"""A job's reason may take so much of Redis."""
 RELENT: Final = 0.5
 """Seconds until what Redis refused (its memory is full) is tried again."""
 
@@ -79,6 +83,10 @@ class Deciding:
     _relent_at: float = 0.0
     _give_up_at: float | None = None
     _told_drain: bool = False
+    _noted: str = ""
+    _to_note: str = ""
+    _drain_at: float = math.inf
+    _lease_until: float = math.inf
 
     def __post_init__(self) -> None:
         self._runs = Runs(self.keys)
@@ -87,6 +95,8 @@ class Deciding:
 
     def compose(self, now: float) -> list[Sending]:
         """What to ask Redis now, in this order; nothing when nothing is due."""
+        if now >= self._drain_at or (now >= self._lease_until and self._nothing_left):
+            self.drain(now)
         if not self._claimed:
             return [Sending(self.me.claim(), self._took_claimed)]
         if self.crew.helds and (not self._valid or now > self._sure_until):
@@ -100,7 +110,7 @@ class Deciding:
 
     def next_due(self, now: float) -> float:
         """When to ask `compose` again, if nothing happens before."""
-        due = [now + FLUSH_INTERVAL]
+        due = [now + FLUSH_INTERVAL, self._drain_at]
         if self.crew.helds:
             due.append(self._renew_at)
         if self.crew.free(now):
@@ -151,6 +161,8 @@ class Deciding:
             # A slot for which there was nothing a moment ago waits for the next poll, any other asks at once.
             if not slots or (now < self._acquire_at and self._in_vain.issuperset(slots)):
                 return []
+            if now >= self._lease_until:
+                return []  # too late for another learner
             self._requests += 1
             self._asking = (f"{self.me.nonce}-{self._requests}", slots)
         request, slots = self._asking
@@ -163,6 +175,9 @@ class Deciding:
         if self.log and (now >= self._log_at or self._give_up_at is not None):
             self._log_at = now + LOG_INTERVAL
             sendings += self._log_lines()
+        if self._to_note != self._noted:
+            note = calls.note_job(self.me.job, self.me.nonce, self._to_note)
+            sendings.append(Sending(note, partial(self._took_noted, self._to_note)))
         if self._give_up_at is not None:
             sendings += self._farewell(now)
         elif self._idle_since is not None and now >= self._leave_at:
@@ -241,6 +256,11 @@ class Deciding:
         self._give_up_at = now + grace - margin / 3
         self.crew.drain(now, now + grace - margin)
 
+    def ends_at(self, end: float) -> None:
+        """The scheduler ends the job then: it drains a grace time before, and leases nothing that would not fit."""
+        self._drain_at = end - float(self.spec["grace"])
+        self._lease_until = self._drain_at - float(self.spec.get("min_lease_time", 0.0))
+
     @property
     def _nothing_left(self) -> bool:
         return not self.crew.helds and self._asking is None
@@ -306,6 +326,12 @@ class Deciding:
             problem = step.problem or {}
             text = f"{problem.get('type', 'error')}: {problem.get('text', '')} (now {answer.state})"
             self.crew.orders.append(Say(text, held.lease.learner))
+            if problem.get("type") in MISSING:
+                # It may be this node's fault, not the learner's: whoever looks at jobs should see it.
+                self._to_note = f"cannot import on {self.me.node}: {problem.get('text', '')}"[:NOTE_CHARS]
+
+    def _took_noted(self, note: str, _: Outcome) -> None:
+        self._noted = note
 
     def _took_acquired(self, asked: list[int], sent: float, answer: Acquired) -> None:
         self._asking = None

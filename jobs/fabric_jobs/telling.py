@@ -25,6 +25,8 @@ class Identity:
     node: str
     pid: int
     scheduler_id: str | None = None
+    walltime_end: float | None = None
+    """when the scheduler ends the job, Unix seconds; None: not known"""
 
     def claim(self) -> Call[calls.Claimed]:
         """The first call: be the one copy of this job that counts."""
@@ -35,6 +37,7 @@ class Identity:
             node=self.node,
             pid=self.pid,
             scheduler_id=self.scheduler_id,
+            walltime_end=self.walltime_end,
         )
 
 

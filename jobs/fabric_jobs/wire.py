@@ -30,6 +30,7 @@ SCRIPTS: Final = (
     "fail",
     "journal",
     "leave",
+    "note_job",
     "release",
     "renew",
 )

@@ -15,7 +15,7 @@ from typing import Final
 from fabric_broker.intents import Again, Ask, Change, Close, Found, Mark, Over
 from fabric_broker.survey import IntentView, JobView, PoolView
 
-from .adapters.scheduler import Listing, Seen
+from .adapters.scheduler import NODE_FAILED, PREEMPTED, WALLTIME_OVER, Listing, Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,15 @@ class Rules:
     """so many ended jobs are remembered, and all that ended less than `old` ago"""
 
 
+BLAMELESS: Final = ("idle", "drained", PREEMPTED, NODE_FAILED, WALLTIME_OVER)
+"""As the reasons of ends begin that charge nothing."""
+
 ELSEWHERE: Final = "elsewhere"
 """The host of jobs that run, but not where this submitter's scheduler can see them."""
+
+
+STARTED: Final = "started; its agent has not spoken yet"
+"""The reason of a job that its scheduler runs while nothing was heard of it: it comes up, or cannot reach Redis."""
 
 
 class Standing(enum.Enum):
@@ -154,10 +161,12 @@ def _judge_submitting(intent: IntentView, moment: Moment, verdict: Verdict) -> N
     claimed = any(job.nonce for job in intent.jobs)
     seen = {job.id: listing.jobs[job.id] for job in intent.jobs if listing and job.id in listing.jobs}
     if listing and listing.good and seen:
+        # An array is submitted as a whole: those of its jobs that are not listed have ended already.
         ids = {job: each.scheduler_id for job, each in seen.items() if each.scheduler_id}
         verdict.changes.append(Found(intent.id, listing.host, ids))
     elif moment.now - intent.since >= moment.answer_within:
-        track = _count(intent.id, moment, informs=_informs(listing, ""))
+        informs = _informs(listing, "", silent=moment.now - intent.since, rules=moment.rules)
+        track = _count(intent.id, moment, informs=informs)
         verdict.tracks[intent.id] = track
         if track.missed < moment.rules.lookups:
             return
@@ -171,6 +180,8 @@ def _judge_job(job: JobView, intent: IntentView, moment: Moment, verdict: Verdic
         return Standing.GONE  # refused, or cancelled before a scheduler had it
     visible = _sees(moment.listing, intent.host)
     seen = moment.listing.jobs.get(job.id) if visible and moment.listing else None
+    if seen and seen.state == "ended":
+        return _judge_ended(job, seen, moment, verdict)
     if seen:
         return _judge_seen(job, seen, moment, verdict)
     if job.state == "ended":
@@ -178,7 +189,7 @@ def _judge_job(job: JobView, intent: IntentView, moment: Moment, verdict: Verdic
         track = verdict.tracks[job.id] = _count(job.id, moment, informs=visible)
         settled = track.missed > 0 or moment.now - (job.ended or 0.0) > moment.rules.abandon
         return Standing.GONE if settled else Standing.ENDING
-    informs = _informs(moment.listing, intent.host)
+    informs = _informs(moment.listing, intent.host, silent=moment.now - job.seen, rules=moment.rules)
     track = verdict.tracks[job.id] = _count(job.id, moment, informs=informs)
     reason = _death(job, track, moment, informs=informs)
     if reason:
@@ -191,6 +202,16 @@ def _judge_job(job: JobView, intent: IntentView, moment: Moment, verdict: Verdic
     elif job.state == "unknown" and job.nonce and not silent:
         verdict.changes.append(Mark(job.id, "unknown", "running"))
     return _standing(job, moment)
+
+
+def _judge_ended(job: JobView, seen: Seen, moment: Moment, verdict: Verdict) -> Standing:
+    """The scheduler says that it ended; an agent that still speaks knows better (a state may go backwards)."""
+    if job.state == "ended":
+        return Standing.GONE
+    if job.nonce and moment.now - job.seen <= moment.pool.ttl / 2:
+        return _standing(job, moment)
+    verdict.changes.append(Over(job.id, job.nonce, seen.reason))
+    return Standing.ENDING
 
 
 def _judge_seen(job: JobView, seen: Seen, moment: Moment, verdict: Verdict) -> Standing:
@@ -212,8 +233,10 @@ def _judge_seen(job: JobView, seen: Seen, moment: Moment, verdict: Verdict) -> S
     elif job.state == "unknown":
         back = "running" if job.nonce else "pending"
         verdict.changes.append(Mark(job.id, "unknown", back, seen.reason))  # type: ignore[arg-type]
-    elif job.state == "pending" and seen.reason != job.reason:
-        verdict.changes.append(Mark(job.id, "pending", "pending", seen.reason))
+    elif job.state == "pending":
+        reason = STARTED if seen.state == "running" else seen.reason
+        if reason != job.reason:
+            verdict.changes.append(Mark(job.id, "pending", "pending", reason))
     return Standing.ENDING if seen.state == "ending" else _standing(job, moment)
 
 
@@ -247,9 +270,14 @@ def _sees(listing: Listing | None, host: str) -> bool:
     return not host or not listing.host or host == listing.host
 
 
-def _informs(listing: Listing | None, host: str) -> bool:
-    """Whether a listing says anything about a job that is not in it: an empty one does only where it is proof."""
-    return _sees(listing, host) and listing is not None and bool(listing.jobs or listing.proof)
+def _informs(listing: Listing | None, host: str, *, silent: float, rules: Rules) -> bool:
+    """Whether a listing says anything about a job that is not in it.
+
+    An empty one does so where it is proof, or when nothing has been heard for long: then all may really be gone.
+    """
+    if not _sees(listing, host) or listing is None:
+        return False
+    return bool(listing.jobs or listing.proof) or silent > rules.abandon
 
 
 def _count(name: str, moment: Moment, *, informs: bool) -> Track:
@@ -266,6 +294,6 @@ def _died_young(intent: IntentView, pool: PoolView) -> str | None:
     if intent.state == "cancelled" or not pool.queued + pool.soon:
         return None
     for job in intent.jobs:
-        if not (job.acquired or job.wish or job.reason == "idle"):
+        if not (job.acquired or job.wish or job.reason.startswith(BLAMELESS)):
             return job.reason or intent.reason or "it ended at once"
     return None

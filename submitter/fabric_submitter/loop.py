@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,7 +34,7 @@ from .context import Context
 from .control import ControlQueue
 from .judging import Rules
 from .polling import Poller
-from .reconcile import Memory, Plan, Scene, reconcile
+from .reconcile import Memory, Plan, Scene, reconcile, shares
 from .worker import WorkerChild
 
 RETRY_S: Final = 1.0
@@ -122,15 +122,22 @@ class Submitter:
         shortest = min((pool.ttl for pool in seen.pools.values()), default=rules.tick * LOOKS_PER_TTL)
         self._look_every = min(rules.tick, shortest / LOOKS_PER_TTL)
         self._finish_bulk_actions(broker, seen.bulk)
-        plan = reconcile(seen, self._scenes(seen), self._memory, time.monotonic(), rules)
+        scenes = self._scenes(seen)
+        plan = reconcile(seen, scenes, self._memory, time.monotonic(), rules)
         self._memory = plan.memory
-        self._carry_out(plan, seen, broker, control, Leadership(self._nonce, epoch))
+        self._carry_out(plan, seen, scenes, broker, control, Leadership(self._nonce, epoch))
 
     def _lead(self, ttl: float) -> Call[int | None]:
         return intents.lead(self._nonce, host=socket.gethostname(), ttl=ttl, succeeds=self._succeeds)
 
     def _carry_out(
-        self, plan: Plan, seen: Survey, broker: Broker, control: ControlQueue, leadership: Leadership
+        self,
+        plan: Plan,
+        seen: Survey,
+        scenes: Mapping[str, Scene],
+        broker: Broker,
+        control: ControlQueue,
+        leadership: Leadership,
     ) -> None:
         changes = [_with_log_tail(change, self._context.home) for change in plan.changes]
         for change in changes:
@@ -140,10 +147,13 @@ class Submitter:
         known = {intent.id: intent for intent in seen.intents}
         submit = [(intent.id, intent.kind, intent.tries) for intent in plan.submit]
         for pool, count in plan.want.items():
-            ids = [new_intent() for _ in range(count)]
-            _log.info("pool %s lacks %d: intents %s", pool, count, ", ".join(ids))
-            broker.do(intents.intend(leadership, pool, [(each, 1) for each in ids]))
-            submit += [(each, seen.pools[pool].kind, 0) for each in ids]
+            kind = seen.pools[pool].kind
+            wanted = [
+                (new_intent(), jobs) for jobs in shares(count, scenes.get(kind, Scene()).jobs_per_submit)
+            ]
+            _log.info("pool %s lacks %d: intents %s", pool, count, ", ".join(intent for intent, _ in wanted))
+            broker.do(intents.intend(leadership, pool, wanted))
+            submit += [(intent, kind, 0) for intent, _ in wanted]
         for intent in plan.cancel:
             view: IntentView = known[intent]
             control.enqueue("cancel", intent, kind=view.kind, attempt=view.cancels)
@@ -171,7 +181,8 @@ class Submitter:
                     _log.warning("%s", error)
                     continue
             poller = self._pollers[kind]
-            scenes[kind] = Scene(poller.latest(), poller.scheduler.answer_within)
+            scheduler = poller.scheduler
+            scenes[kind] = Scene(poller.latest(), scheduler.answer_within, scheduler.jobs_per_submit)
         return scenes
 
     def _connected(self) -> _Link:

@@ -2,7 +2,9 @@
 
 Pure. wanted = min(limit, jobs that hold leases + those that their free slots leave work for). What is lacking is
 intended; a surplus of pending jobs is cancelled once it lasts; a job that holds leases is never cancelled, and
-drained only when the limit itself was lowered. Nothing here knows Redis or a scheduler.
+drained only when the limit itself was lowered. With an overlap, jobs whose walltime ends within it do not count, as
+many as the limit at most, so there are never more than twice the limit; what they hold is work for their
+replacements. Nothing here knows Redis or a scheduler.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class Scene:
     listing: Listing | None = None
     answer_within: float = 60.0
     """seconds; see `Scheduler.answer_within`"""
+    jobs_per_submit: int = 1
+    """see `Scheduler.jobs_per_submit`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,22 @@ class _Pool:
     view: PoolView
     limit: int
     jobs: list[tuple[IntentView, JobView, Standing]] = field(default_factory=list)
+    leaving: list[JobView] = field(default_factory=list)
+    """those that do not count, because their walltime is about to end"""
     deaths: list[str] = field(default_factory=list)
+
+    def let_leave(self, now: float, requeued: set[str]) -> None:
+        """Count those no more whose walltime ends within the overlap; a requeued one has it all before it."""
+        ends = [
+            (job.walltime_end, job)
+            for _, job, standing in self.jobs
+            if standing is not Standing.GONE and job.walltime_end is not None and job.id not in requeued
+        ]
+        if self.view.overlap:
+            near = sorted((end, job.id, job) for end, job in ends if now >= end - self.view.overlap)
+            self.leaving = [job for _, _, job in near[: self.limit]]
+            gone = {job.id for job in self.leaving}
+            self.jobs = [each for each in self.jobs if each[1].id not in gone]
 
     def serving(self) -> list[tuple[IntentView, JobView]]:
         return [(intent, job) for intent, job, standing in self.jobs if standing in _SERVING]
@@ -87,6 +106,7 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
     changes: list[Change] = []
     tracks: dict[str, Track] = {}
     submit: list[IntentView] = []
+    requeued: set[str] = set()
     awake = memory.awake(survey.now, rules)
     for intent in survey.intents:
         # A pool that was removed wants no jobs.
@@ -97,6 +117,7 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
         )
         verdict = judge(intent, moment)
         _take_in(intent, verdict, pool)
+        requeued |= _waiting(intent, scene.listing)
         changes += verdict.changes
         tracks |= verdict.tracks
         if verdict.submit:
@@ -105,6 +126,7 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
     budget = rules.batch
     for name, pool in pools.items():
         changes += _remember(pool, survey.now, rules)
+        pool.let_leave(survey.now, requeued)
         lack, asks, since = _balance(pool, survey, memory.surplus_since.get(name), rules)
         changes += asks
         if since is not None:
@@ -126,20 +148,36 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
     )
 
 
+def shares(jobs: int, most: int) -> list[int]:
+    """Divide jobs among submits of at most so many."""
+    return [min(most, jobs - start) for start in range(0, jobs, most)]
+
+
 def _take_in(intent: IntentView, verdict: Verdict, pool: _Pool) -> None:
     pool.jobs += [(intent, job, verdict.standings[job.id]) for job in intent.jobs]
     if verdict.died_young is not None:
         pool.deaths.append(verdict.died_young)
 
 
-def wanted_jobs(pool: PoolView, limit: int, serving: list[tuple[IntentView, JobView]]) -> int:
-    """Jobs that the pool's work needs, at most its limit.
+def _waiting(intent: IntentView, listing: Listing | None) -> set[str]:
+    """Jobs of an intent that wait in the scheduler, whatever their agents once said."""
+    if listing is None or not listing.good:
+        return set()
+    return {
+        job.id for job in intent.jobs if job.id in listing.jobs and listing.jobs[job.id].state == "pending"
+    }
+
+
+def wanted_jobs(
+    pool: PoolView, limit: int, serving: list[tuple[IntentView, JobView]], inherited: int = 0
+) -> int:
+    """Jobs that the pool's work needs, at most its limit; `inherited`: learners that leaving jobs will give back.
 
     Free slots of jobs that hold nothing are not subtracted from the work: those jobs are counted by it.
     """
     holders = [job for _, job in serving if job.holds]
     free = sum(max(0, job.slots - job.holds) for job in holders)
-    backlog = max(0, pool.queued + pool.soon - free)
+    backlog = max(0, pool.queued + pool.soon + inherited - free)
     return min(limit, len(holders) + math.ceil(backlog / pool.slots))
 
 
@@ -148,7 +186,8 @@ def _balance(
 ) -> tuple[int, list[Change], float | None]:
     """How many jobs are lacking, who is asked to go, and since when there has been a surplus."""
     view, serving = pool.view, pool.serving()
-    wanted = wanted_jobs(view, pool.limit, serving)
+    inherited = sum(job.holds for job in pool.leaving)
+    wanted = wanted_jobs(view, pool.limit, serving, inherited)
     changes: list[Change] = []
     if view.name in survey.pools and wanted != view.wanted:
         changes.append(Remember(view.name, {"wanted": str(wanted)}))

@@ -7,9 +7,11 @@ local function command(id, learner, verb)
   return true
 end
 
-local function pause(id, learner)
+-- by: who pauses it, '' if that is not known.
+local function pause(id, learner, _, by)
+  if learner.state ~= 'leased' and not may_move(learner.state, 'pause', 'paused') then return false end
+  if by ~= '' then redis.call('HSET', key('learner', id), 'paused_by', by) end
   if learner.state == 'leased' then return command(id, learner, 'pause') end
-  if not may_move(learner.state, 'pause', 'paused') then return false end
   local due = learner.state == 'delayed' and redis.call('ZSCORE', key('delayed'), id) or '0'
   redis.call('HSET', key('learner', id), 'resume_to', learner.state, 'due', due)
   move(id, learner, 'pause', 'paused', NOW)
@@ -18,7 +20,7 @@ end
 
 local function resume(id, learner)
   if learner.state == 'leased' and command_verb(learner) == 'pause' then
-    redis.call('HDEL', key('learner', id), 'command')
+    redis.call('HDEL', key('learner', id), 'command', 'paused_by')
     return true
   end
   if learner.state ~= 'paused' then return false end
@@ -26,7 +28,7 @@ local function resume(id, learner)
   local score = NOW
   if to == 'queued' then score = tonumber(learner.rank) end
   if to == 'delayed' then score = tonumber(learner.due) end
-  redis.call('HDEL', key('learner', id), 'resume_to', 'due')
+  redis.call('HDEL', key('learner', id), 'resume_to', 'due', 'paused_by')
   move(id, learner, 'resume', to, score)
   return true
 end
@@ -57,9 +59,9 @@ end
 
 local ACTIONS = { pause = pause, resume = resume, cancel = cancel, retry = retry, prioritize = prioritize }
 
-local function act_on(id, verb, priority)
+local function act_on(id, verb, priority, by)
   local learner = read_learner(id)
-  if not learner.state or not ACTIONS[verb](id, learner, priority) then return 0 end
+  if not learner.state or not ACTIONS[verb](id, learner, priority, by) then return 0 end
   show(id)
   return 1
 end

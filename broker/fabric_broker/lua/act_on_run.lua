@@ -1,7 +1,7 @@
 -- uses: move lease act
 -- Acts on a whole run, 500 learners a call. The run remembers how far it is, so whoever calls next goes on; the
 -- submitter does when the caller is gone.
--- args: run, verb ('' goes on with what was begun), priority (of prioritize)
+-- args: run, verb ('' goes on with what was begun), priority (of prioritize), by (who asks, or '')
 -- answers: {state, changed so far}; state: 'done', 'more', 'no run', 'idle' (nothing was begun). First write: freeing.
 local name = key('run', args.run)
 local run = read_hash(name)
@@ -13,7 +13,7 @@ if args.verb ~= '' then
   if given(args.priority) then run.action_priority = int(args.priority) end
   redis.call('HSET', name, 'action', run.action, 'action_priority', run.action_priority)
   redis.call('SADD', key('bulk'), args.run)
-  if args.verb == 'pause' then redis.call('HSET', name, 'paused', '1') end
+  if args.verb == 'pause' then redis.call('HSET', name, 'paused', args.by ~= '' and args.by or '1') end
   if args.verb == 'resume' then redis.call('HDEL', name, 'paused') end
   -- A submit that died half-way ends with its run.
   if args.verb == 'cancel' then redis.call('HDEL', name, 'adding') end
@@ -23,7 +23,7 @@ local first, total = tonumber(run.cursor), tonumber(run.total)
 local stop = math.min(first + 500, total)
 local changed = tonumber(run.changed)
 for index = first, stop - 1 do
-  changed = changed + act_on(args.run .. '.' .. int(index), run.action, tonumber(run.action_priority))
+  changed = changed + act_on(args.run .. '.' .. int(index), run.action, tonumber(run.action_priority), '')
 end
 redis.call('HSET', name, 'cursor', int(stop), 'changed', int(changed))
 if stop < total then return { 'more', changed } end

@@ -1,6 +1,7 @@
 -- uses: move
 -- Adds learners first, first + 1, … of a run that is being submitted; those already there are left alone.
--- args: run, first, names [text], last (bool: the run is whole). ARGV[2…]: a signed payload each, '' if in the store.
+-- args: run, first, names [text], pools [the pool of each; empty: the run's], last (bool: the run is whole).
+-- ARGV[2…]: a signed payload each, '' if in the store.
 -- answers: the run's total, or -1 if the run is not being submitted. First write: SET of the name (refused when
 -- memory is full: it grows).
 local run = redis.call('HMGET', key('run', args.run), 'pool', 'priority', 'paused', 'adding')
@@ -12,8 +13,9 @@ for i, name in ipairs(args.names) do
     if ARGV[i + 1] ~= '' then redis.call('SET', key('payload', id), ARGV[i + 1]) end
     local place = redis.call('HINCRBY', key('meta'), 'place', 1)
     local rank = place - tonumber(run[2]) * 2 ^ 40
-    redis.call('HSET', key('learner', id), 'pool', run[1], 'run', args.run, 'priority', run[2], 'rank', int(rank))
-    local learner = { pool = run[1], run = args.run }
+    local pool = args.pools[i] or run[1]
+    redis.call('HSET', key('learner', id), 'pool', pool, 'run', args.run, 'priority', run[2], 'rank', int(rank))
+    local learner = { pool = pool, run = args.run }
     if run[3] then
       redis.call('HSET', key('learner', id), 'resume_to', 'queued')
       move(id, learner, 'add', 'paused', NOW)

@@ -20,7 +20,9 @@ end
 local pools = {}
 for i, id in ipairs(redis.call('ZRANGE', key('pools'), 0, -1)) do
   local pool = fields('pool', id, { 'kind', 'limit', 'slots', 'ttl', 'deaths', 'last_death', 'retry_at', 'circuit',
-    'wanted' })
+    'wanted', 'circuit_since', 'spec' })
+  local spec = cjson.decode(pool.spec or '{}')
+  pool.spec, pool.overlap, pool.grace, pool.min_lease_time = nil, spec.overlap, spec.grace, spec.min_lease_time
   pool.name, pool.queued, pool.soon = id, redis.call('ZCARD', key('queue', id)), soon[id] or 0
   pools[i] = pool
 end
@@ -33,7 +35,7 @@ for i, id in ipairs(redis.call('ZRANGE', key('intents'), 0, -1)) do
   for k = 0, tonumber(intent.jobs or 0) - 1 do
     local name = id .. '.' .. int(k)
     local job = fields('job', name, { 'state', 'nonce', 'scheduler_id', 'slots', 'acquired', 'started', 'ended',
-      'reason', 'wish' })
+      'reason', 'wish', 'walltime_end' })
     job.id, job.holds = name, redis.call('SCARD', key('holds', name))
     job.seen = redis.call('ZSCORE', key('jobs'), name) or '0'
     jobs[k + 1] = job

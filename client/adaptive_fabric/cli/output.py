@@ -7,9 +7,12 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from adaptive_fabric.reasons import Reason
 
 SCHEMA = 1
 """Version of what --json prints."""
@@ -65,6 +68,19 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+def plain(text: str) -> str:
+    """One line without control characters: schedulers, jobs and users have written parts of it."""
+    return "".join(each if each.isprintable() else " " for each in " ".join(text.split()))
+
+
+def reasons(because: Iterable[Reason]) -> None:
+    """Print why something is not running, and what to do."""
+    for reason in because:
+        click.echo(f"- {plain(reason.text)}")
+        if reason.fix:
+            click.echo(f"    → {plain(reason.fix)}")
 
 
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None) -> None:

@@ -44,6 +44,14 @@ def find_target(fabric: Fabric, word: str, run_name: str | None) -> Run | Learne
         ) from None
 
 
+def is_pool(fabric: Fabric, word: str) -> bool:
+    """Whether there is a pool of this name, and neither learner nor job has this id."""
+    keys = fabric.broker.keys
+    with asking(fabric.broker.redis):
+        taken = is_learner_id(word) or fabric.broker.redis.exists(keys.job(word))
+        return not taken and fabric.broker.redis.exists(keys.pool(word)) == 1
+
+
 def find_learner(fabric: Fabric, word: str, run_name: str | None) -> Learner:
     """The learner of this id, or of this name in a run; NotFoundError."""
     run = None if run_name is None else fabric.run(run_name).id

@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from fabric_broker.connection import Server
-from fabric_broker.errors import UsageError
 from fabric_broker.home import Home
 from fabric_broker.lock import ProcessId
 from fabric_broker.survey import Wish
 from fabric_submitter.processes import JobProcess, job_processes
-from fabric_submitter.scripts import render
+from fabric_submitter.scripts import render, write
+from fabric_submitter.specs import Spec
 
+from .commands import without_password
 from .scheduler import BusyError, Listing, RefusedError, Request, Seen
 
 _SHELL: Final = "/bin/sh"
@@ -45,18 +45,22 @@ class LocalScheduler:
     """Starts, finds and ends jobs of one home on this host."""
 
     poll_interval = 0.5
+    jobs_per_submit = 1
     answer_within = 10.0
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self.host = os.uname().nodename
 
+    def check(self, spec: Spec) -> None:
+        """Have nothing to compare it with; see `Scheduler.check`."""
+
     def submit(self, request: Request) -> Mapping[str, str]:
         """Start the job's keeper; see `Scheduler.submit`."""
         (job,) = request.jobs
         script = self._home.job_script(request.intent)
         try:
-            _write(script, render(self._home, request.pool, request.spec, job))
+            write(script, render(self._home, request))
             log = os.open(self._home.job_log(job), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
                 keeper = self._start(script, job, log)
@@ -135,27 +139,9 @@ def environment(env: Mapping[str, str], home: Home, job: str) -> dict[str, str]:
     kept = {name: value for name, value in env.items() if not name.startswith("RQ_")}
     if "FABRIC_URL" in kept:
         # The agent finds the password in a file; a process's environment is read by too many.
-        kept["FABRIC_URL"] = _without_password(kept["FABRIC_URL"])
+        kept["FABRIC_URL"] = without_password(kept["FABRIC_URL"])
     return kept | {
         "FABRIC_HOME": str(home.path),
         "FABRIC_JOB": job,
         "FABRIC_JOB_TAG": secrets.token_hex(8),
     }
-
-
-def _without_password(url: str) -> str:
-    try:
-        return Server.parse(url).url
-    except UsageError:
-        return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Put the script there as a whole: a shell that reads an older one is not disturbed."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "w") as file:
-            file.write(text)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -15,10 +15,16 @@ from typing import Final, Literal, Protocol, cast
 from fabric_broker.errors import SchedulerError, UsageError
 from fabric_broker.home import Home
 from fabric_broker.survey import Wish
-from fabric_submitter.specs import Spec
+from fabric_submitter.spec import Spec
 
 GROUP: Final = "adaptive_fabric.schedulers"
-OURS: Final[Mapping[str, str]] = {"local": "fabric_submitter.adapters.local:LocalScheduler"}
+OURS: Final[Mapping[str, str]] = {
+    "local": "fabric_submitter.adapters.local:LocalScheduler",
+    "slurm": "fabric_submitter.adapters.slurm:SlurmScheduler",
+    "pbs": "fabric_submitter.adapters.pbs:PBSScheduler",
+}
+PREEMPTED, NODE_FAILED, WALLTIME_OVER = "preempted", "its node failed", "its walltime is over"
+"""Ends that are nobody's fault, as a `Seen.reason` begins."""
 
 
 class RefusedError(SchedulerError):
@@ -48,9 +54,9 @@ class Seen:
     """A job that the scheduler has."""
 
     scheduler_id: str
-    state: Literal["pending", "running", "ending"]
+    state: Literal["pending", "running", "ending", "ended"]
     reason: str = ""
-    """why it is pending, in the scheduler's words"""
+    """why it is pending or how it ended, in the scheduler's words"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +77,30 @@ class Listing:
 
 
 class Scheduler(Protocol):
-    """A scheduler, as the submitter and its tasks use it. Each process has an object of its own."""
+    """A scheduler, as the submitter and its tasks use it. Each process has an object of its own.
+
+    A class of another package also has the attribute ``spec``: the subclass of `Spec` that its pools have.
+    """
 
     poll_interval: float
     """Seconds between two listings."""
+    jobs_per_submit: int
+    """So many jobs at most can be submitted at once, as an array."""
     answer_within: float
     """Seconds after which a submit that did not answer is looked up."""
     host: str
     """Where its jobs can be seen from, see `Listing.host`."""
+
+    def check(self, spec: Spec) -> None:
+        """Compare a spec with what the scheduler lists, before anything is submitted.
+
+        What cannot be found out is no reason to refuse.
+
+        Raises
+        ------
+        UsageError
+            The scheduler has no such queue, or no job like this can ever start there; the limit is named.
+        """
 
     def submit(self, request: Request) -> Mapping[str, str]:
         """Submit; answers the scheduler's id of each job.
@@ -104,11 +126,19 @@ class Scheduler(Protocol):
         """
 
 
+def load(kind: str) -> object | None:
+    """Return what another package registered for a kind of pool; None: nobody did."""
+    for entry in entry_points(group=GROUP, name=kind):
+        found: object = entry.load()
+        return found
+    return None
+
+
 def find(kind: str) -> Callable[[Home], Scheduler]:
     """Return what makes the scheduler object of a kind of pool for a home; UsageError if there is none."""
     if kind in OURS:
         module, _, name = OURS[kind].partition(":")
         return cast(Callable[[Home], Scheduler], getattr(import_module(module), name))
-    for entry in entry_points(group=GROUP, name=kind):
-        return cast(Callable[[Home], Scheduler], entry.load())
+    if (others := load(kind)) is not None:
+        return cast(Callable[[Home], Scheduler], others)
     raise UsageError(f"there is no scheduler {kind!r}; those of other packages register in the group {GROUP}")

@@ -22,8 +22,9 @@ from tests.redis_process import RedisProcess
 
 from adaptive_fabric import Fabric, Local
 from adaptive_fabric.cli import run as cli_run
+from adaptive_fabric.naming import whoever
 from adaptive_fabric.script import MODULE
-from fabric_broker import events
+from fabric_broker import calls, events
 from fabric_broker.home import Home
 
 GOOD = """
@@ -504,6 +505,53 @@ def test_a_reader_that_goes_away_is_no_error(fabric: Fabric, redis: redis_py.Red
     assert done.stdout.startswith("id")
 
 
+def test_a_pool_is_added_shown_as_its_script_and_resumed(cli: Cli, fabric: Fabric) -> None:
+    cli(
+        "pool",
+        "add",
+        "mine",
+        "--kind",
+        "local",
+        "--jobs",
+        3,
+        "--slots",
+        2,
+        "--ttl",
+        "0:00:20",
+        "--grace",
+        "7.5",
+    )
+    assert fabric.pool("mine").spec == Local(slots=2, ttl=20, grace=7.5)
+    assert fabric.pool("mine").jobs == 3
+    done = cli(
+        "pool", "add", "mine", "--kind", "local", "--env", "A=b=c", "--preamble", "x y", "--preamble", "z"
+    )
+    assert done.returncode == 0
+    assert fabric.pool("mine").spec == Local(env={"A": "b=c"}, preamble=["x y", "z"])
+    script = cli("pool", "show", "mine", "--script").stdout
+    assert script.startswith("#!/bin/sh\n")
+    assert "export A=b=c\n" in script
+    assert "\nx y\nz\n" in script
+    fabric.broker.redis.hset(fabric.broker.keys.pool("mine"), "circuit", "it failed")
+    assert cli("pool", "resume", "mine").returncode == 0
+    assert not fabric.broker.redis.hexists(fabric.broker.keys.pool("mine"), "circuit")
+    fails(cli("pool", "resume", "nope"), 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--kind", "local", "--walltime", "60"], "walltime"),
+        (["--kind", "local", "--ttl", "soon"], "--ttl"),
+        (["--kind", "local", "--env", "A"], "NAME=VALUE"),
+        (["--kind", "slurm", "--nodes", "2", "--slots", "2"], "one slot"),
+        (["--kind", "nosuch"], "nosuch"),
+    ],
+)
+def test_a_pool_that_cannot_be_is_not_added(cli: Cli, options: list[str], names: str) -> None:
+    fails(cli("pool", "add", "mine", *options), 2, names)
+
+
 def test_pools_of_the_config_are_checked_before_anything_starts(cli: Cli, home: Home) -> None:
     home.config_file.write_text("[pools.fast]\nttl = 1\n")
     fails(cli("up", url=None), 2, "[pools.fast]", "ttl")
@@ -511,3 +559,54 @@ def test_pools_of_the_config_are_checked_before_anything_starts(cli: Cli, home: 
     fails(cli("up", url=None), 2, "[pools.fast]", "jobs=-1")
     assert not home.server_file.exists()
     assert Local().ttl_s == 30.0
+
+
+def test_explain_answers_why_for_learners_jobs_pools_and_runs(cli: Cli, fabric: Fabric, agent: Agent) -> None:
+    run = fabric.submit([line(), line()], goal=5, names=["a", "b\nc"], name="mine")
+    held, _ = agent.lease()
+    for target, code in (
+        ([held], "running"),
+        (["b\nc", "--run", "mine"], "no-submitter"),
+        ([agent.job], "ended"),
+        (["local"], "no-submitter"),
+        (["mine"], "queued"),
+        ([run.id], "queued"),
+    ):
+        if code == "ended":
+            fabric.broker.do(calls.end_job(agent.job, agent.nonce, "its node burned"))
+        told = answer(cli("explain", *target, "--json"))
+        assert set(told) == {"target", "because"}
+        assert all(set(reason) == {"code", "text", "fix"} for reason in told["because"])
+        assert code in [reason["code"] for reason in told["because"]]
+    said = cli("explain", agent.job).stdout
+    assert f"job {agent.job} of pool local is ended on here" in said
+    assert "- it ended: its node burned" in said
+    assert len(cli("explain", "local").stdout.splitlines()) < 24, "it fits on a screen"
+    assert "→ fabric up" in cli("explain", "local").stdout
+    assert "no submitter is alive" in cli("pool", "show", "local").stdout
+
+
+def test_explain_ends_with_3_for_what_is_not_there_and_with_4_without_a_server(
+    cli: Cli, fabric: Fabric
+) -> None:
+    run = fabric.submit([line()], goal=3).id
+    fails(cli("explain", "nope"), 3, "no learner, job, pool or run 'nope'")
+    fails(cli("explain", "nope", "--run", run), 3, "nope")
+    fails(cli("explain", f"{run}.7"), 3, f"{run}.7")
+    fails(cli("explain"), 2, "LEARNER|JOB|POOL")
+    fails(cli("explain", "local", url="redis://127.0.0.1:1"), 4)
+
+
+def test_who_paused_is_told(cli: Cli, fabric: Fabric) -> None:
+    run = fabric.submit([line(), line()], goal=3)
+    cli("pause", f"{run.id}.0")
+    (paused,) = answer(cli("explain", f"{run.id}.0", "--json"))["because"]
+    assert paused["code"] == "paused"
+    assert f"by {whoever()}" in paused["text"]
+    assert paused["fix"] == f"fabric resume {run.id}.0"
+    cli("resume", f"{run.id}.0")
+    assert answer(cli("explain", f"{run.id}.0", "--json"))["because"][0]["code"] == "queued"
+    cli("pause", run.id)
+    (paused,) = answer(cli("explain", f"{run.id}.1", "--json"))["because"]
+    assert f"by {whoever()}" in paused["text"]
+    assert paused["fix"] == f"fabric resume {run.id}"

@@ -103,5 +103,14 @@ def test_a_password_in_the_url_shows_neither_in_repr_nor_in_explain(home):
 
 def test_every_setting_has_a_doc_and_all_but_pools_a_variable():
     names = {setting.name for setting in Config().explain()}
-    assert names == {"name", "url", "password_file", "store", "redis_server", "run_dir", "pools"}
+    assert names == {
+        "name",
+        "url",
+        "password_file",
+        "store",
+        "redis_server",
+        "run_dir",
+        "poll_interval",
+        "pools",
+    }
     assert all(setting.doc for setting in Config().explain())

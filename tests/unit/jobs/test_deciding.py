@@ -542,3 +542,63 @@ def test_after_a_release_the_agent_asks_at_once(agent):
     assert agent.exchange(**OK, acquire=none) == ["journal", "acquire"]
     assert agent.exchange(**OK) == ["release"]
     assert agent.asked() == ["acquire"]
+
+
+# -- the walltime ----------------------------------------------------------------------------------------------------
+
+
+def test_it_leases_nothing_that_would_not_fit_and_ends_when_it_holds_nothing():
+    agent = Agent(grace=10.0, min_lease_time=20.0)
+    agent.deciding.ends_at(agent.now + 40.0)
+    agent.now += 9.0
+    assert "acquire" in agent.asked()
+    agent = Agent(grace=10.0, min_lease_time=20.0)
+    agent.deciding.ends_at(agent.now + 40.0)
+    agent.now += 11.0
+    assert agent.asked() == ["end_job"]
+
+
+def test_it_drains_a_grace_time_before_its_walltime_ends():
+    agent = Agent(grace=10.0)
+    agent.deciding.ends_at(agent.now + 19.0)
+    agent.exchange(acquire=Acquired(Outcome.OK, [lease()]))
+    assert "drain_job" not in agent.asked()
+    agent.now += 9.1
+    assert "drain_job" in agent.asked()
+
+
+def lacks(module: str) -> Frame:
+    text = f"No module named '{module}'"
+    return said(
+        Up.RAISED,
+        type="ModuleNotFoundError",
+        text=text,
+        traceback="",
+        point=None,
+        node="node1",
+        npoints=None,
+        loss=None,
+    )
+
+
+def test_a_module_that_a_node_lacks_is_noted_in_the_jobs_record_until_redis_has_it(agent):
+    agent.work(lease())
+    agent.hear(1, lacks("mine"))
+    assert "fail" in agent.exchange(fail=Ended(Outcome.OK, "delayed"))
+    assert "note_job" in agent.exchange(), "whose answer is lost"
+    noted: list[str] = []
+
+    def take(call: Call[Any]) -> Outcome:
+        noted.append(call.args["reason"])
+        return Outcome.OK
+
+    agent.exchange(note_job=take)
+    assert noted == ["cannot import on node1: No module named 'mine'"]
+    assert "note_job" not in agent.exchange(note_job=take)
+
+
+def test_any_other_error_of_a_learner_is_not_the_jobs(agent):
+    agent.work(lease())
+    agent.hear(1, said(Up.RAISED, type="ValueError", text="no", point="0.5", npoints=0, loss=None))
+    agent.exchange(fail=Ended(Outcome.OK, "delayed"))
+    assert "note_job" not in agent.exchange()

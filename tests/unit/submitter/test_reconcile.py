@@ -8,8 +8,8 @@ import pytest
 from fabric_broker.intents import Again, Ask, Cancelling, Change, Close, Found, Mark, Over, Remember
 from fabric_broker.survey import IntentView, JobView, PoolView, Survey
 from fabric_submitter.adapters.scheduler import Listing, Seen
-from fabric_submitter.judging import Rules
-from fabric_submitter.reconcile import Memory, Plan, Scene, reconcile
+from fabric_submitter.judging import STARTED, Rules
+from fabric_submitter.reconcile import Memory, Plan, Scene, reconcile, shares
 
 RULES = Rules()
 C = TypeVar("C", bound=Change)
@@ -377,3 +377,55 @@ def test_nobody_is_silent_for_a_submitter_that_did_not_look() -> None:
     assert plan.want == {}
     assert not of(plan, Mark)
     assert plan.memory.awake_since == NOW
+
+
+# -- what a batch scheduler says ----------------------------------------------------------------------------
+
+
+def says(state: Any, reason: str = "", name: str = "i1", **fields: Any) -> Listing:
+    return Listing(100.0, good=True, jobs={f"{name}.0": Seen("7", state, reason)}, number=1, **fields)
+
+
+def test_a_job_that_the_scheduler_says_ended_is_over_once_its_agent_is_silent():
+    ended = says("ended", "it failed")
+    assert not of(see(intent("i1", seen=NOW - 14, holds=1), listing=ended), Over)
+    assert of(see(intent("i1", seen=NOW - 16, holds=1), listing=ended), Over) == [
+        Over("i1.0", "n0", "it failed")
+    ]
+    assert of(see(intent("i1", jobstate="pending", seen=NOW), listing=ended), Over)
+
+
+@pytest.mark.parametrize(
+    ("reason", "deaths"), [("preempted", 0), ("its node failed: x", 0), ("drained", 0), ("it failed", 1)]
+)
+def test_ends_that_are_nobodys_fault_charge_nothing(reason, deaths):
+    over = intent("i1", jobstate="ended", reason=reason, nonce="n0")
+    plan = see(over, listing=says("ended"), queued=3)
+    assert of(plan, Close) == [Close("i1")]
+    assert sum("deaths" in change.set for change in of(plan, Remember)) == deaths
+
+
+def test_an_empty_answer_says_nothing_until_nobody_was_heard_for_long():
+    empty = [Listing(100.0 + n, good=True, number=n) for n in range(1, 9)]
+
+    def die(seen: float) -> list[Over]:
+        plan = see(intent("i1", seen=seen), mono=99.0)
+        for each in empty:
+            plan = see(intent("i1", seen=seen), listing=each, memory=plan.memory, mono=each.began)
+        return of(plan, Over)
+
+    assert not die(NOW - RULES.abandon + 1)
+    assert die(NOW - RULES.abandon - 1)
+
+
+def test_jobs_are_divided_among_submits():
+    assert (shares(7, 1), shares(7, 3), shares(2, 1000), shares(0, 5)) == ([1] * 7, [3, 3, 1], [2], [])
+
+
+def test_a_job_that_its_scheduler_runs_and_nobody_heard_of_says_so_until_it_speaks():
+    shown = listing("a", proof=False)
+    waits = intent("a", jobstate="pending")
+    assert of(see(waits, listing=shown, queued=1), Mark) == [Mark("a.0", "pending", "pending", STARTED)]
+    told = intent("a", jobstate="pending")
+    told = replace(told, jobs=(replace(told.jobs[0], reason=STARTED),))
+    assert of(see(told, listing=shown, queued=1), Mark) == [], "once"

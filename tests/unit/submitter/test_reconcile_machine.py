@@ -28,6 +28,8 @@ class World:
     queued: int = 0
     limit: int = 3
     slots: int = 2
+    walltime: float | None = None
+    overlap: float = 0.0
     intents: dict[str, IntentView] = field(default_factory=dict)
     processes: set[str] = field(default_factory=set)
     """jobs that the scheduler has"""
@@ -47,6 +49,7 @@ class World:
 
     def survey(self) -> Survey:
         pool = PoolView("p", "x", self.limit, self.slots, 30.0, self.queued, 0, wanted=self.wanted)
+        pool = replace(pool, overlap=self.overlap)
         return Survey(self.now, False, {"p": pool}, tuple(self.intents.values()))
 
     def agents_speak(self) -> None:
@@ -62,6 +65,17 @@ class World:
             for name, intent in self.intents.items()
             if intent.state in ROOM and (self.job(name).state != "ended" or f"{name}.0" in self.processes)
         ]
+
+    def counted(self) -> list[str]:
+        """Those of them that count into the limit: all but so many that near the ends of their walltimes."""
+        ends = {name: self.job(name).walltime_end or float("inf") for name in self.alive()}
+        near = sorted((end, name) for name, end in ends.items() if end - self.overlap <= self.now)
+        leaving = {name for _, name in near[: self.limit]}
+        return [name for name in ends if name not in leaving]
+
+    def claim(self, name: str) -> None:
+        end = None if self.walltime is None else self.now + self.walltime
+        self.set(name, jobstate="running", nonce="n", started=self.now, seen=self.now, walltime_end=end)
 
     def carry_out(self, plan: Plan) -> None:
         for change in plan.changes:
@@ -148,7 +162,7 @@ class Machine(RuleBasedStateMachine):
     def an_agent_claims(self, choice):
         name = self.pick(choice, "submitted", "submitting")
         if name is not None and f"{name}.0" in self.world.processes and not self.world.job(name).nonce:
-            self.world.set(name, jobstate="running", nonce="n", started=self.world.now, seen=self.world.now)
+            self.world.claim(name)
 
     @rule(choice=st.integers(0, 9))
     def an_agent_acquires(self, choice):
@@ -200,14 +214,16 @@ class Machine(RuleBasedStateMachine):
         self.world.now += seconds
         self.mono += seconds
         self.before, self.limit = dict(self.world.intents), self.world.limit
-        alive = len(self.world.alive())
+        alive, counted = len(self.world.alive()), len(self.world.counted())
         plan = self.plan()
         self.asked = [change for change in plan.changes if isinstance(change, Ask)]
         if plan.want:
-            assert alive + plan.want["p"] <= self.limit, "pending, running, unknown and ending ones count"
+            assert counted + plan.want["p"] <= self.limit, "pending, running, unknown and ending ones count"
         self.memory = plan.memory
         self.world.carry_out(plan)
-        assert len(self.world.alive()) <= max(alive, self.limit)
+        assert len(self.world.counted()) <= max(counted, self.limit)
+        most = self.limit if self.world.walltime is None else 2 * self.limit
+        assert len(self.world.alive()) <= max(alive, most)
 
     @rule()
     def agents_speak(self):
@@ -261,3 +277,22 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+class OverlapMachine(Machine):
+    """The same where jobs have a walltime, and replacements are queued before it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world.walltime, self.world.overlap = 60.0, 25.0
+
+    @rule()
+    def walltimes_end(self):
+        for name in sorted(self.world.intents):
+            end = self.world.job(name).walltime_end
+            if end is not None and self.world.now > end:
+                self.world.processes.discard(f"{name}.0")
+
+
+TestOverlapMachine = OverlapMachine.TestCase
+TestOverlapMachine.settings = TestMachine.settings

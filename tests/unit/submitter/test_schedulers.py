@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,9 @@ from fabric_broker.home import Home
 from fabric_broker.survey import Wish
 from fabric_submitter.adapters import scheduler
 from fabric_submitter.adapters.local import LocalScheduler
-from fabric_submitter.adapters.scheduler import GROUP, Listing, Request, Scheduler, find
+from fabric_submitter.adapters.scheduler import GROUP, Listing, Request, Scheduler, Seen, find
 from fabric_submitter.polling import Poller
+from fabric_submitter.specs import Local, Spec, spec_from_dict
 
 
 class Ours:
@@ -25,6 +28,7 @@ class Ours:
     poll_interval = 0.01
     answer_within = 1.0
     host = ""
+    jobs_per_submit = 1
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -33,6 +37,9 @@ class Ours:
 
     def submit(self, request: Request) -> Mapping[str, str]:
         return {job: f"ours-{job}" for job in request.jobs}
+
+    def check(self, spec: Spec) -> None:
+        pass
 
     def list(self) -> Listing:
         self.asked += 1
@@ -66,6 +73,44 @@ def test_a_scheduler_of_another_package_is_found_by_its_entry_point(monkeypatch)
     assert found.submit(Request("i", "p", None, ("i.0",))) == {"i.0": "ours-i.0"}
     with pytest.raises(UsageError, match="theirs"):
         find("theirs")
+
+
+def test_a_pool_of_another_packages_scheduler_has_its_spec(monkeypatch):
+    @dataclass(frozen=True, kw_only=True)
+    class Coloured(Local):
+        kind = "ours"
+        colour: str = "red"
+
+    monkeypatch.setattr(Ours, "spec", Coloured, raising=False)
+    entry = EntryPoint("ours", f"{__name__}:Ours", GROUP)
+    monkeypatch.setattr(EntryPoint, "load", lambda _self: Ours)
+    monkeypatch.setattr(
+        scheduler, "entry_points", lambda **wanted: [entry] if wanted["name"] == "ours" else []
+    )
+    assert spec_from_dict({"kind": "ours", "colour": "blue"}) == Coloured(colour="blue")
+    with pytest.raises(UsageError, match="kind"):
+        spec_from_dict({"kind": "theirs"})
+
+
+def test_the_documented_adapter_is_one(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs" / "schedulers.md").read_text()
+    names: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    home = Home(tmp_path / "h").create()
+    mine: Scheduler = names["Mine"](home)
+    for name, line in (
+        ("mysub", "echo 7"),
+        ("mystat", "echo 7 fab-iabc R; echo 8 other Q"),
+        ("mykill", "true"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    assert mine.submit(Request("iabc", "p", Local(python="/bin/true"), ("iabc.0",))) == {"iabc.0": "7"}
+    assert mine.list().jobs == {"iabc.0": Seen("7", "running")}
+    mine.cancel([("iabc.0", "7", "drain")])
+    (tmp_path / "mystat").write_text("#!/bin/sh\nexit 1\n")
+    assert not mine.list().good
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""Why is this not running, with a real SLURM's reasons; and replacements that wait before a walltime ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.system import test_slurm
+from tests.system.processes import wait_for
+from tests.system.test_slurm import OnSlurm
+
+from adaptive_fabric.explaining import Explained, explain_job, explain_learner, explain_pool
+from fabric_broker import reads
+
+pytestmark = [pytest.mark.needs("slurm"), pytest.mark.timeout(400)]
+
+on_slurm = test_slurm.on_slurm
+most = test_slurm.most
+
+
+def until(code: str, explain: Callable[[], Explained]) -> str:
+    """The text of the reason with this code, once there is one."""
+
+    def text() -> str:
+        return next((reason.text for reason in explain().because if reason.code == code), "")
+
+    return wait_for(text, f"a reason {code}")
+
+
+def test_what_slurm_will_never_start_is_told_with_its_reason(on_slurm: OnSlurm) -> None:
+    # SLURM accepts it, and lets it wait for ever.
+    run = on_slurm.start(
+        learners=2, points=3, seconds=0.01, jobs=1, walltime=600, directives=["--partition=short"]
+    )
+    text = until("never-starts", lambda: explain_learner(on_slurm.fabric, f"{run.id}.1"))
+    assert "1 job waits in slurm: PartitionTimeLimit" in text
+    (job,) = on_slurm.fabric.jobs()
+    assert job.state == "pending"
+    assert "PartitionTimeLimit" in until("never-starts", lambda: explain_job(on_slurm.fabric, job.id))
+    assert "limit of 1 job" in until("at-limit", lambda: explain_pool(on_slurm.fabric, "batch"))
+    run.cancel()
+
+
+@pytest.mark.long
+def test_with_an_overlap_the_replacement_runs_before_the_walltime_ends(
+    on_slurm: OnSlurm, most: Callable[[], int]
+) -> None:
+    run = on_slurm.start(
+        learners=1, points=150, seconds=0.5, jobs=1, walltime=60, overlap=30, idle_timeout=60
+    )
+    on_slurm.works(run)
+    (first,) = on_slurm.fabric.jobs()
+
+    def second_runs() -> bool:
+        jobs = [job for job in on_slurm.fabric.jobs() if job.id != first.id]
+        return any(job.state == "running" for job in jobs)
+
+    wait_for(second_runs, "a replacement that runs")
+    now = reads.now(on_slurm.fabric.broker)
+    (holder,) = [job for job in on_slurm.fabric.jobs() if job.learners]
+    assert holder.id == first.id, "the first one works on"
+    assert holder.walltime_end is not None
+    assert now < holder.walltime_end
+    on_slurm.done(run)
+    assert most() == 2
+    assert on_slurm.log.evaluated_again() == []
