@@ -8,7 +8,7 @@ drained only when the limit itself was lowered. Nothing here knows Redis or a sc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fabric_broker.intents import Ask, Cancelling, Change, Forget, Remember
@@ -104,7 +104,7 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
         if verdict.submit:
             submit.append(intent)
     want, surplus_since = {}, {}
-    budget = rules.batch
+    budget = min(rules.batch, _room(pools.values(), rules.most))
     for name, pool in pools.items():
         changes += _remember(pool, survey.now, rules)
         lack, asks, since = _balance(pool, survey, memory.surplus_since.get(name), rules)
@@ -112,7 +112,7 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
         if since is not None:
             surplus_since[name] = since
         if lack and budget:
-            want[name] = min(lack, budget)
+            want[name] = int(min(lack, budget))
             budget -= want[name]
     asked = {change.job for change in changes if isinstance(change, Ask)}
     cancel = [intent.id for intent in survey.intents if _sends_cancel(intent, asked, survey.now, rules)]
@@ -131,6 +131,11 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
 def shares(jobs: int, most: int) -> list[int]:
     """Divide jobs among submits of at most so many."""
     return [min(most, jobs - start) for start in range(0, jobs, most)]
+
+
+def _room(pools: Iterable[_Pool], most: int | None) -> float:
+    """How many new jobs there may be; `most`: of all pools together, None without end."""
+    return math.inf if most is None else max(0, most - sum(pool.alive() for pool in pools))
 
 
 def _take_in(intent: IntentView, verdict: Verdict, pool: _Pool) -> None:
