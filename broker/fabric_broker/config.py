@@ -1,4 +1,4 @@
-"""The settings of a home: each is one field of `Config`, read from `config.toml` and the environment."""
+"""The settings of a home: each is one field of `Config`, read from `config.toml`s and the environment."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from .errors import UsageError
 from .home import Home
+from .site import Limits, site_file
 
 _USER_INFO = re.compile(r"(?<=://)[^/@]*:[^/@]*@")
 
@@ -46,14 +47,22 @@ def _interval(value: object, _base: Path) -> float:
     return number
 
 
+def _count(value: object, _base: Path) -> int:
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("a whole number, at least 0")
+    return int(text)
+
+
 def _tables(value: object, _base: Path) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
         raise ValueError("tables, one [pools.NAME] for each pool")
     return MappingProxyType({name: MappingProxyType(table) for name, table in value.items()})
 
 
-def _about(doc: str, parse: Parse, variable: str | None = None) -> dict[str, Any]:
-    return {"doc": doc, "parse": parse, "variable": variable}
+def _about(doc: str, parse: Parse, variable: str | None = None, *, limited: bool = False) -> dict[str, Any]:
+    """`limited`: a site can set a floor and a ceiling."""
+    return {"doc": doc, "parse": parse, "variable": variable, "limited": limited}
 
 
 @dataclass(frozen=True)
@@ -68,9 +77,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of a home. The environment overrides `config.toml`, which overrides the defaults.
+    """The settings of a home: the environment, over its `config.toml`, over the site's, over the defaults.
 
-    A relative path starts from the home in `config.toml`, from the working directory in the environment.
+    A relative path starts from the folder of its `config.toml`, from the working directory in the environment. What
+    the site's `[floors]` and `[ceilings]` do not allow becomes the nearest value that they do; `curbed` tells.
     """
 
     name: str = field(
@@ -120,44 +130,65 @@ class Config:
             "seconds between two questions to a batch scheduler for what it has, at least 1",
             _interval,
             "FABRIC_POLL_INTERVAL",
+            limited=True,
+        ),
+    )
+    jobs: int | None = field(
+        default=None,
+        metadata=_about(
+            "how many jobs all pools together may have at a time; without it, as many as each of them may",
+            _count,
+            "FABRIC_MAX_JOBS",
+            limited=True,
         ),
     )
     pools: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict, metadata=_about("the pools to make, one table [pools.NAME] each", _tables)
     )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    limits: Limits = field(default_factory=Limits, repr=False, compare=False)
+    curbed: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """one line for each setting that asked for more than the site allows"""
 
     @classmethod
     def load(cls, home: Home, env: Mapping[str, str]) -> Config:
-        """Read the home's `config.toml`, if there is one, and the environment.
+        """Read the site's and the home's `config.toml`, if they are there, and the environment.
 
         Raises
         ------
         UsageError
-            The file is no TOML, or a setting is unknown or of the wrong type; the message names both.
+            A file is no TOML, or a setting is unknown or of the wrong type; the message names both.
         """
-        written = _read(home.config_file)
-        known = {each.name: each for each in fields(cls) if "parse" in each.metadata}
-        for name in written:
-            if name not in known:
-                near = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-                raise UsageError(f"{home.config_file}: there is no setting {name!r}{hint}")
+        site = site_file(env)
+        given, ours = _read(site), _read(home.config_file)
+        limits = Limits(
+            _limits(site, "floors", given.pop("floors", {})),
+            _limits(site, "ceilings", given.pop("ceilings", {})),
+            str(site),
+        )
+        _refuse_unknown(given, site)
+        _refuse_unknown(ours, home.config_file)
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        for name, each in known.items():
+        for name, each in _SETTINGS.items():
             variable = each.metadata["variable"]
             if variable and env.get(variable):
                 raw, base, sources[name] = env[variable], Path.cwd(), f"${variable}"
-            elif name in written:
-                raw, base, sources[name] = written[name], home.path, str(home.config_file)
+            elif name in ours:
+                raw, base, sources[name] = ours[name], home.path, str(home.config_file)
+            elif name in given:
+                raw, base, sources[name] = given[name], site.parent, str(site)
             else:
                 continue
-            try:
-                values[name] = each.metadata["parse"](raw, base)
-            except ValueError as error:
-                raise UsageError(f"{sources[name]}: {name} must be {error}, not {raw!r}") from error
-        return cls(**values, sources=MappingProxyType(sources))
+            values[name] = _parsed(name, raw, base, sources[name])
+        curbed = _curb(values, sources, limits)
+        return cls(**values, sources=MappingProxyType(sources), limits=limits, curbed=tuple(curbed))
+
+    def check_jobs(self, jobs: int) -> None:
+        """Refuse a pool more jobs than all pools may have; UsageError says who set that."""
+        if self.jobs is not None and jobs > self.jobs:
+            source = self.sources.get("jobs", "default")
+            raise UsageError(f"jobs={jobs}: all pools together may have at most {self.jobs} ({source})")
 
     def explain(self) -> list[Setting]:
         """Return every setting: its value, where that comes from, what it means; passwords are hidden."""
@@ -171,6 +202,52 @@ class Config:
             for each in fields(self)
             if "doc" in each.metadata
         ]
+
+
+_SETTINGS = {each.name: each for each in fields(Config) if "parse" in each.metadata}
+
+
+def _refuse_unknown(written: Mapping[str, object], file: Path) -> None:
+    for name in written:
+        if name not in _SETTINGS:
+            near = get_close_matches(name, _SETTINGS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(_SETTINGS)}"
+            raise UsageError(f"{file}: there is no setting {name!r}{hint}")
+
+
+def _parsed(name: str, raw: object, base: Path, source: str) -> Any:
+    try:
+        return _SETTINGS[name].metadata["parse"](raw, base)
+    except ValueError as error:
+        raise UsageError(f"{source}: {name} must be {error}, not {raw!r}") from error
+
+
+def _limits(file: Path, kind: str, table: object) -> Mapping[str, float]:
+    """The site's floors or ceilings, each a value that the setting itself could have."""
+    can = [name for name, each in _SETTINGS.items() if each.metadata["limited"]]
+    if not isinstance(table, dict) or not set(table) <= set(can):
+        raise UsageError(f"{file}: [{kind}] holds numbers for {' and '.join(can)}, not {table!r}")
+    source = f"{file}: [{kind}]"
+    return MappingProxyType({name: _parsed(name, raw, file.parent, source) for name, raw in table.items()})
+
+
+def _curb(values: dict[str, Any], sources: dict[str, str], limits: Limits) -> list[str]:
+    """Put what the site does not allow back within its limits; answers a line for each that somebody asked for."""
+    said = []
+    for name, each in _SETTINGS.items():
+        value = values.get(name, each.default)
+        broken = limits.broken(name, value) if each.metadata["limited"] else None
+        if broken is None:
+            continue
+        values[name] = limits.nearest(name, value)
+        if name in sources:
+            bound = "least" if broken == "floors" else "most"
+            said.append(
+                f"{sources[name]} sets {name} = {value:.15g}; this site allows at {bound} {values[name]:.15g} "
+                f"({limits.source}), so it is {values[name]:.15g}"
+            )
+        sources[name] = f"{limits.source} [{broken}]"
+    return said
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -67,6 +67,11 @@ class Home:
         return self.path / "config.toml"
 
     @property
+    def templates(self) -> Path:
+        """The user's own templates of job scripts; need not exist."""
+        return self.path / "templates"
+
+    @property
     def server_file(self) -> Path:
         """Where the embedded server listens; agents read it at each reconnect."""
         return self.path / "server.json"

@@ -80,6 +80,10 @@ class Keys:
         """HASH of a job's record."""
         return f"{self.prefix}:job:{job}"
 
+    def probe(self, job: str) -> str:
+        """STRING: JSON of what a probe told; it expires."""
+        return f"{self.prefix}:probe:{job}"
+
     def holds(self, job: str) -> str:
         """SET of the learners a job holds."""
         return f"{self.prefix}:holds:{job}"

@@ -44,8 +44,11 @@ class FailedError(Exception):
     """A check failed; the message says what to do."""
 
 
-def examine(home: Home, config: Config, url: str | None = None) -> Iterator[Check]:
-    """All checks, in order; those that need the server are left out when it cannot be reached."""
+def examine(home: Home, config: Config, url: str | None = None, *, wait: float = 0.0) -> Iterator[Check]:
+    """All checks, in order; those that need the server are left out when it cannot be reached.
+
+    `wait`: so many seconds a small job of each pool has to phone home; 0: none is sent.
+    """
     yield _check("home", lambda: _home(home))
     yield _check("keys", lambda: _keys(home))
     yield _check("store", lambda: _store(Store(config.store or home.store)))
@@ -59,7 +62,10 @@ def examine(home: Home, config: Config, url: str | None = None) -> Iterator[Chec
         reached = _check("server", lambda: _server(redis))
         yield reached
         if reached.ok:
-            yield from _examine_server(redis, Broker(redis, config.name))
+            broker = Broker(redis, config.name)
+            yield from _examine_server(redis, broker)
+            if wait > 0:
+                yield from _probe(home, broker, wait)
     finally:
         redis.close()
 
@@ -194,10 +200,26 @@ def _pools(broker: Broker) -> str:
     return f"there is {', '.join(record.name for record in records)}" if records else "there is none yet"
 
 
+def _probe(home: Home, broker: Broker, wait: float) -> Iterator[Check]:
+    from .probing import probe  # late, since it imports the schedulers
+
+    try:
+        with asking(broker.redis):
+            records = reads.pool_records(broker)
+        for found in probe(home, broker, records, wait):
+            yield Check(f"job of {found.pool}", found.ok, _line_of(found.text))
+    except FabricError as error:
+        yield Check("jobs", ok=False, text=_line(error))
+
+
 def _info(redis: Redis, section: str) -> dict[str, Any]:
     found: dict[str, Any] = redis.info(section)
     return found
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return _line_of(str(error))
+
+
+def _line_of(text: str) -> str:
+    return " ".join(text.split())

@@ -153,9 +153,10 @@ class Fabric:
         UsageError
             A value that cannot be used, or a job that the scheduler could never start.
         """
+        pools.check_limit(self.home, jobs)
         if spec is not None:
             if isinstance(spec, Spec):
-                pools.check(self.home, self.server.url, spec)
+                pools.check(self.home, self.server.url, spec, name=pools.checked_name(name))
             return pools.define(self.broker, name, spec, jobs)
         if jobs is not None:
             return pools.scale(self.broker, name, jobs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fabric_broker import calls, intents, reads
+from fabric_broker.config import Config
 from fabric_broker.errors import NotFoundError, UsageError
 from fabric_broker.listen import is_loopback
 from fabric_broker.records import PoolRecord
@@ -52,8 +54,10 @@ def get(broker: Broker, name: str) -> Pool:
     return _pool(records[0])
 
 
-def check(home: Home, url: str, spec: Spec) -> None:
+def check(home: Home, url: str, spec: Spec, *, name: str = DEFAULT_POOL) -> None:
     """Ask the scheduler whether jobs of a pool can start, and see that they could reach the server at `url`.
+
+    Their scripts are rendered too, as a site may have templates of its own.
 
     Raises
     ------
@@ -65,7 +69,16 @@ def check(home: Home, url: str, spec: Spec) -> None:
             f"jobs of a {spec.kind} pool run on other machines, which cannot reach {url}; "
             "start the server for them: fabric down, then fabric up --bind auto"
         )
+    from fabric_submitter.scripts import check_templates  # late, since it imports jinja2
+
     find(spec.kind)(home).check(spec)
+    check_templates(home, name, spec)
+
+
+def check_limit(home: Home, jobs: int | None) -> None:
+    """Refuse a pool more jobs than all pools together may have; UsageError."""
+    if jobs is not None:
+        Config.load(home, os.environ).check_jobs(check_jobs(jobs))
 
 
 def define(broker: Broker, name: str, spec: Spec, jobs: int | None) -> Pool:

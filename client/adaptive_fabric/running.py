@@ -19,7 +19,7 @@ from fabric_broker.home import Home
 from fabric_broker.lock import ProcessId, UpLock
 from fabric_broker.server import EmbeddedServer
 from fabric_submitter.adapters.local import keepers
-from fabric_submitter.daemon import start_submitter, stop_submitter
+from fabric_submitter.daemon import SubmitterRecord, start_submitter, stop_submitter
 from fabric_submitter.processes import job_processes
 from fabric_submitter.scripts import KILL_AFTER_S
 from fabric_submitter.specs import Local, Spec, check_jobs, spec_from_dict
@@ -46,7 +46,7 @@ class Planned:
 
 def planned_pools(config: Config) -> list[Planned]:
     """The pools of the config, checked; UsageError names pool and setting."""
-    return [_planned(name, table) for name, table in config.pools.items()]
+    return [_planned(name, table, config) for name, table in config.pools.items()]
 
 
 def up(home: Home, config: Config, *, bind: str | None = None, take_over: bool = False) -> Server:
@@ -66,6 +66,26 @@ def up(home: Home, config: Config, *, bind: str | None = None, take_over: bool =
         home.create()
     _let_go_on(home, config, plan)
     return locate(home, config)
+
+
+def revive(home: Home, config: Config, *, bind: str | None = None) -> bool:
+    """Start again what has died of what `up` started; False if somebody took the home's server down in order.
+
+    Raises
+    ------
+    FabricError
+        It cannot be started again.
+    """
+    if config.url is None:
+        if UpLock.read(home.server_lock) is None:
+            return False
+        server = EmbeddedServer(home, config)
+        if not server.alive():
+            server.up(bind)
+    record = SubmitterRecord.read(home)
+    if record is not None and record.is_dead:
+        start_submitter(home)
+    return True
 
 
 def ensure_up(home: Home, config: Config) -> None:
@@ -90,7 +110,7 @@ def _let_go_on(home: Home, config: Config, plan: list[Planned]) -> None:
     try:
         with asking(broker.redis):
             for pool in plan:
-                pools.check(home, server.url, pool.spec)
+                pools.check(home, server.url, pool.spec, name=pool.name)
                 pools.define(broker, pool.name, pool.spec, pool.jobs)
             broker.do(intents.hold(held=False))
             leader = intents.leader(broker)
@@ -221,11 +241,13 @@ def _open(server: Server, config: Config) -> Broker:
     return broker
 
 
-def _planned(name: str, table: Mapping[str, Any]) -> Planned:
+def _planned(name: str, table: Mapping[str, Any], config: Config) -> Planned:
     try:
         settings = dict(table)
         jobs = settings.pop("jobs", None)
         limit = None if jobs is None else check_jobs(jobs)
+        if limit is not None:
+            config.check_jobs(limit)
         return Planned(pools.checked_name(name), spec_from_dict(settings), limit)
     except UsageError as error:
         raise UsageError(f"[pools.{name}] in config.toml: {error}") from error

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from fabric_broker.errors import FabricError
+from fabric_broker.probes import PROBE_VARIABLE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +38,10 @@ def _agent(job: str, home: str | None) -> int:
         return await Agent(Home.find(home), job, os.environ).run()
 
     try:
+        if os.environ.get(PROBE_VARIABLE):
+            from .probe import probe
+
+            return probe(Home.find(home), job, os.environ)
         return asyncio.run(run())
     except FabricError as error:
         sys.stderr.write(f"agent: {error}\n")

@@ -70,6 +70,8 @@ def _run(context: Context) -> int:
     before, me = SubmitterRecord.read(home), SubmitterRecord.of_this_process()
     me.write(home)
     _log.info("submitter of %s, pid %d", home.path, me.pid)
+    for line in context.config.curbed:
+        _log.warning("%s", line)
     worker = WorkerChild(home)
     succeeds = before.nonce if before is not None and before.is_dead else ""
     try:

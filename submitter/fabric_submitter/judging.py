@@ -44,6 +44,8 @@ class Rules:
     """delayed learners that are due within it count as work"""
     batch: int = 20
     """new intents per tick"""
+    most: int | None = None
+    """so many jobs all pools together may have at a time; None: as many as each of them may"""
     backoff: float = 1.0
     """after the first young death; doubled with each further one"""
     backoff_most: float = 60.0

@@ -35,6 +35,7 @@ from .control import ControlQueue
 from .judging import Rules
 from .polling import Poller
 from .reconcile import Memory, Plan, Scene, reconcile, shares
+from .specs import Local
 from .worker import WorkerChild
 
 RETRY_S: Final = 1.0
@@ -70,7 +71,7 @@ class Submitter:
         self, context: Context, *, nonce: str, succeeds: str = "", rules: Rules | None = None
     ) -> None:
         self._context = context
-        self._rules = rules or Rules()
+        self._rules = replace(rules or Rules(), most=context.config.jobs)
         self._nonce, self._succeeds = nonce, succeeds
         self._leads = False
         self._memory = Memory()
@@ -175,7 +176,7 @@ class Submitter:
         for kind in kinds - self._unknown_kinds:
             if kind not in self._pollers:
                 try:
-                    self._pollers[kind] = Poller(kind, find(kind)(self._context.home))
+                    self._pollers[kind] = Poller(kind, find(kind)(self._context.home), self._floor(kind))
                 except UsageError as error:
                     self._unknown_kinds.add(kind)
                     _log.warning("%s", error)
@@ -184,6 +185,10 @@ class Submitter:
             scheduler = poller.scheduler
             scenes[kind] = Scene(poller.latest(), scheduler.answer_within, scheduler.jobs_per_submit)
         return scenes
+
+    def _floor(self, kind: str) -> float:
+        """The least number of seconds between two questions to a scheduler that the site allows."""
+        return 0.0 if kind == Local.kind else self._context.config.limits.floors.get("poll_interval", 0.0)
 
     def _connected(self) -> _Link:
         if self._link is None:

@@ -13,11 +13,15 @@ _log = logging.getLogger(__name__)
 
 
 class Poller:
-    """Keeps the newest listing of one scheduler."""
+    """Keeps the newest listing of one scheduler.
 
-    def __init__(self, kind: str, scheduler: Scheduler) -> None:
+    It asks no more often than every ``at_least`` seconds, whatever the scheduler's own interval is.
+    """
+
+    def __init__(self, kind: str, scheduler: Scheduler, at_least: float = 0.0) -> None:
         self.scheduler = scheduler
         self._kind = kind
+        self._at_least = at_least
         self._stop = threading.Event()
         self._listing: Listing | None = None
         self._thread: threading.Thread | None = None
@@ -49,4 +53,5 @@ class Poller:
                 )
             self._listing = listing
             # Jitter, so that many submitters of one site do not ask in step.
-            self._stop.wait(self.scheduler.poll_interval * random.uniform(0.9, 1.1))  # noqa: S311
+            jitter = random.uniform(0.9, 1.1)  # noqa: S311
+            self._stop.wait(max(self._at_least, self.scheduler.poll_interval * jitter))

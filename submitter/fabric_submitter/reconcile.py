@@ -10,7 +10,7 @@ replacements. Nothing here knows Redis or a scheduler.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fabric_broker.intents import Ask, Cancelling, Change, Forget, Remember
@@ -123,7 +123,7 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
         if verdict.submit:
             submit.append(intent)
     want, surplus_since = {}, {}
-    budget = rules.batch
+    budget = min(rules.batch, _room(pools.values(), rules.most))
     for name, pool in pools.items():
         changes += _remember(pool, survey.now, rules)
         pool.let_leave(survey.now, requeued)
@@ -132,7 +132,7 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
         if since is not None:
             surplus_since[name] = since
         if lack and budget:
-            want[name] = min(lack, budget)
+            want[name] = int(min(lack, budget))
             budget -= want[name]
     asked = {change.job for change in changes if isinstance(change, Ask)}
     cancel = [intent.id for intent in survey.intents if _sends_cancel(intent, asked, survey.now, rules)]
@@ -151,6 +151,11 @@ def reconcile(survey: Survey, scenes: Mapping[str, Scene], memory: Memory, mono:
 def shares(jobs: int, most: int) -> list[int]:
     """Divide jobs among submits of at most so many."""
     return [min(most, jobs - start) for start in range(0, jobs, most)]
+
+
+def _room(pools: Iterable[_Pool], most: int | None) -> float:
+    """How many new jobs there may be; `most`: of all pools together, None without end."""
+    return math.inf if most is None else max(0, most - sum(pool.alive() for pool in pools))
 
 
 def _take_in(intent: IntentView, verdict: Verdict, pool: _Pool) -> None:

@@ -1,4 +1,8 @@
-"""Job scripts, rendered from templates/; a template that names what it is not given is an error."""
+"""Job scripts, rendered from templates/ or from what a home or a site has in their place.
+
+A template of the same name in the home's `templates` folder, or in that of the site, replaces ours; ours is then
+there as `shipped/<name>`, to be extended. A template that names what it is not given is an error.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,53 @@ import os
 import secrets
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PackageLoader,
+    PrefixLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+)
 
 from fabric_broker.durations import text
+from fabric_broker.errors import UsageError
 from fabric_broker.home import Home
+from fabric_broker.probes import PROBE_VARIABLE
+from fabric_broker.site import site_folder
+from fabric_broker.survey import job_id
 
 from .adapters.commands import settings
 from .adapters.scheduler import Request
+from .spec import Spec
 
 KILL_AFTER_S: Final = 15
 """So much longer than its grace an agent may take to end before its keeper kills it."""
+EXAMPLE: Final = "iaaaaaaaaaa"
+"""An intent's id where a script is only looked at."""
+OTHER: Final = "other.sh.j2"
+"""The template of kinds of pools that have none of their own."""
+# A template may go wrong in whatever way its expressions can.
+_TEMPLATE_ERRORS: Final = (
+    *(
+        TemplateError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        OSError,
+        RecursionError,
+    ),
+)
 THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -31,24 +69,43 @@ THREAD_VARIABLES: Final = (
 
 
 def render(home: Home, request: Request) -> str:
-    """Return the script of a submit: what would be submitted, to the letter."""
+    """Return the script of a submit: what would be submitted, to the letter.
+
+    Raises
+    ------
+    UsageError
+        A template cannot be used; the message names file and line.
+    """
     spec = request.spec
     threads = {name: str(spec.num_threads) for name in THREAD_VARIABLES}
-    return _ENVIRONMENT.get_template(f"{spec.kind}.sh.j2").render(
-        home=str(home.path),
-        name=job_name(request.intent),
-        intent=request.intent,
-        pool=request.pool,
-        spec=spec,
-        jobs=request.jobs,
-        log=_pattern(home, request),
-        python=str(spec.python or sys.executable),
-        settings=settings(os.environ),
-        preamble=spec.preamble,
-        variables=threads | dict(spec.env or {}),
-        patience=math.ceil(spec.grace_s) + KILL_AFTER_S,
-        notice=max(1, math.ceil(spec.grace_s)),
-    )
+    templates = _templates(home)
+    name = f"{spec.kind}.sh.j2"
+    try:
+        found = templates.select_template([name, OTHER])
+        return found.render(
+            home=str(home.path),
+            name=job_name(request.intent),
+            intent=request.intent,
+            pool=request.pool,
+            spec=spec,
+            jobs=request.jobs,
+            log=_pattern(home, request),
+            python=str(spec.python or sys.executable),
+            settings=settings(os.environ),
+            preamble=spec.preamble,
+            variables=threads | dict(spec.env or {}) | ({PROBE_VARIABLE: "yes"} if request.probe else {}),
+            patience=math.ceil(spec.grace_s) + KILL_AFTER_S,
+            notice=max(1, math.ceil(spec.grace_s)),
+        )
+    except _TEMPLATE_ERRORS as error:
+        raise UsageError(_complaint(error, name)) from error
+
+
+def check_templates(home: Home, pool: str, spec: Spec) -> None:
+    """Refuse templates that cannot be used for a pool's jobs, one alone or several; UsageError as `render`."""
+    for count in (1, 2):
+        jobs = tuple(job_id(EXAMPLE, place) for place in range(count))
+        render(home, Request(EXAMPLE, pool, spec, jobs))
 
 
 def job_name(intent: str) -> str:
@@ -73,11 +130,35 @@ def _pattern(home: Home, request: Request) -> str:
     return f"{str(home.logs).replace('%', '%%')}/{request.intent}.{index}.log"
 
 
-# Shell text, not HTML: what is put into it is quoted for the shell.
-_ENVIRONMENT = Environment(  # noqa: S701
-    loader=PackageLoader("fabric_submitter"),
-    undefined=StrictUndefined,
-    keep_trailing_newline=True,
-    trim_blocks=True,
-)
-_ENVIRONMENT.filters |= {"quote": shlex.quote, "duration": text}
+def _templates(home: Home) -> Environment:
+    shipped = PackageLoader("fabric_submitter")
+    theirs = [home.templates, site_folder(os.environ) / "templates"]
+    places: list[BaseLoader] = [FileSystemLoader(folder) for folder in theirs]
+    # Shell text, not HTML: what is put into it is quoted for the shell.
+    environment = Environment(  # noqa: S701
+        loader=ChoiceLoader([*places, shipped, PrefixLoader({"shipped": shipped})]),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+    )
+    environment.filters |= {"quote": shlex.quote, "duration": text}
+    return environment
+
+
+def _complaint(error: Exception, name: str) -> str:
+    """What is wrong with a template, and where, in one line."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, TemplateSyntaxError):
+        return f"{error.filename or error.name}:{error.lineno}: {words}"
+    if isinstance(error, RecursionError):
+        words = "it extends or includes itself; shipped/NAME is the one that comes with the package"
+    if isinstance(error, TemplateNotFound):
+        words = f"there is no template {error.name!r}"
+    # Jinja makes tracebacks tell the templates' own lines; the last one is where it went wrong.
+    lines = [
+        (frame.filename, frame.lineno)
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.endswith(".j2")
+    ]
+    where = "{}:{}".format(*lines[-1]) if lines else name
+    return f"{where}: {words}"

@@ -14,10 +14,14 @@ from typing import Any, ClassVar, Final, Self
 
 from fabric_broker.durations import Duration, seconds
 from fabric_broker.errors import UsageError
+from fabric_broker.probes import PROBE_VARIABLE
 
 EXECUTORS: Final = ("serial", "process-pool", "loky")
 MIN_TTL_S: Final = 3.0
-RESERVED_VARIABLES: Final = ("FABRIC_HOME", "FABRIC_JOB", "FABRIC_JOB_TAG", "FABRIC_WALLTIME_END")
+RESERVED_VARIABLES: Final = (
+    *("FABRIC_HOME", "FABRIC_JOB", "FABRIC_JOB_TAG", "FABRIC_WALLTIME_END"),
+    PROBE_VARIABLE,
+)
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,8 +16,6 @@ from .spec_options import spec_of, spec_options
 
 if TYPE_CHECKING:
     from adaptive_fabric.pools import Pool
-
-_EXAMPLE: Final = "iaaaaaaaaaa"
 
 
 class PoolInUseError(FabricError):
@@ -34,9 +32,11 @@ def pool() -> None:
 @click.option("--jobs", type=int, help="How many jobs there may be; without it: as it is, 1 for a new pool.")
 @spec_options
 @opening
-def add(start: Opening, /, name: str, kind: str, jobs: int | None, **options: Any) -> None:
+def add(
+    start: Opening, /, name: str, kind: str, more: tuple[str, ...], jobs: int | None, **options: Any
+) -> None:
     """Create the pool NAME, or change what its new jobs get: what is not given becomes the default."""
-    spec = spec_of(kind, options)
+    spec = spec_of(kind, more, options)
     with start.fabric() as fabric:
         made = fabric.pool(name, spec, jobs=jobs)
     note(f"pool {made.name}: at most {made.jobs} {made.spec.kind} jobs")
@@ -96,12 +96,13 @@ def remove(start: Opening, name: str) -> None:
 
 def _script(start: Opening, found: Pool) -> str:
     """What would be submitted, to the letter, but for the id of the intent."""
+    from fabric_broker.survey import job_id
     from fabric_submitter.adapters.pbs import submit_command
     from fabric_submitter.adapters.scheduler import Request
-    from fabric_submitter.scripts import render
+    from fabric_submitter.scripts import EXAMPLE, render
 
     home = start.home()
-    request = Request(_EXAMPLE, found.name, found.spec, (f"{_EXAMPLE}.0",))
+    request = Request(EXAMPLE, found.name, found.spec, (job_id(EXAMPLE),))
     if isinstance(found.spec, PBS):
-        note(shlex.join(submit_command(request, found.spec, str(home.job_script(_EXAMPLE)))))
+        note(shlex.join(submit_command(request, found.spec, str(home.job_script(EXAMPLE)))))
     return render(home, request)

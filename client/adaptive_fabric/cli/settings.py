@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .opening import Opening, opening
-from .output import table
+from .output import note, table
 
 
 @click.command()
@@ -13,7 +13,10 @@ from .output import table
 @opening
 def config(start: Opening, *, explain: bool) -> None:
     """Show the settings of the home: config.toml, and the environment over it."""
-    settings = start.config().explain()
+    found = start.config()
+    settings = found.explain()
+    for line in found.curbed:
+        note(line)
     if explain:
         table(("setting", "value", "from", "meaning"), [(s.name, s.value, s.source, s.doc) for s in settings])
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -18,15 +18,22 @@ def spec_options(command: Command) -> Command:
     """Add `--kind` and an option for each field of each kind of spec."""
     for name, each in reversed(list(_fields())):
         command = _option(name, each)(command)
-    kind = click.option("--kind", type=click.Choice(sorted(KINDS)), required=True, help="The scheduler.")
-    return kind(command)
+    command = click.option(
+        "--set",
+        "more",
+        multiple=True,
+        metavar="SETTING=VALUE",
+        help="A setting of another package's kind of pool.",
+    )(command)
+    told = f"The scheduler: {', '.join(sorted(KINDS))}, or one of another package."
+    return click.option("--kind", required=True, help=told)(command)
 
 
-def spec_of(kind: str, given: Mapping[str, Any]) -> Spec:
-    """Return the spec that the options describe; UsageError."""
+def spec_of(kind: str, more: Sequence[str], given: Mapping[str, Any]) -> Spec:
+    """Return the spec that the options describe; `more`: as `--set` takes them. UsageError."""
     fields = dict(_fields())
     values = {name: _value(fields[name], value) for name, value in given.items() if value not in (None, ())}
-    return spec_from_dict({"kind": kind, **values})
+    return spec_from_dict({"kind": kind, **_pairs("--set", more), **values})
 
 
 def _fields() -> Iterator[tuple[str, dataclasses.Field[Any]]]:
@@ -61,13 +68,17 @@ def _option(name: str, each: dataclasses.Field[Any]) -> Callable[[Command], Comm
 
 def _value(each: dataclasses.Field[Any], value: Any) -> Any:
     if each.name == "env":
-        pairs = [text.partition("=") for text in value]
-        if not all(equals for _, equals, _ in pairs):
-            raise UsageError("--env: write NAME=VALUE")
-        return {name: rest for name, _, rest in pairs}
+        return _pairs("--env", value)
     if each.metadata["unit"] and ":" not in value:
         try:
             return float(value)
         except ValueError as error:
             raise UsageError(f"--{each.name.replace('_', '-')}: {value!r} is not a duration") from error
     return value
+
+
+def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    if not all(equals for _, equals, _ in pairs):
+        raise UsageError(f"{flag}: write NAME=VALUE")
+    return {name: rest for name, _, rest in pairs}

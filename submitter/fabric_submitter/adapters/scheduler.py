@@ -47,6 +47,8 @@ class Request:
     pool: str
     spec: Spec
     jobs: tuple[str, ...]
+    probe: bool = False
+    """the job leases nothing, and only tells how it finds its node"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +129,20 @@ class Scheduler(Protocol):
 
 
 def load(kind: str) -> object | None:
-    """Return what another package registered for a kind of pool; None: nobody did."""
+    """Return what another package registered for a kind of pool; None: nobody did.
+
+    Raises
+    ------
+    UsageError
+        It cannot be imported.
+    """
     for entry in entry_points(group=GROUP, name=kind):
-        found: object = entry.load()
+        try:
+            found: object = entry.load()
+        except (ImportError, AttributeError, SyntaxError) as error:
+            raise UsageError(
+                f"the scheduler {kind!r} cannot be loaded from {entry.value}: {type(error).__name__}: {error}"
+            ) from error
         return found
     return None
 

@@ -17,7 +17,16 @@ from fabric_broker.home import Home
 from fabric_broker.survey import Wish
 from fabric_submitter.adapters import scheduler
 from fabric_submitter.adapters.local import LocalScheduler
-from fabric_submitter.adapters.scheduler import GROUP, Listing, Request, Scheduler, Seen, find
+from fabric_submitter.adapters.scheduler import (
+    GROUP,
+    BusyError,
+    Listing,
+    RefusedError,
+    Request,
+    Scheduler,
+    Seen,
+    find,
+)
 from fabric_submitter.polling import Poller
 from fabric_submitter.specs import Local, Spec, spec_from_dict
 
@@ -94,21 +103,28 @@ def test_a_pool_of_another_packages_scheduler_has_its_spec(monkeypatch):
 
 def test_the_documented_adapter_is_one(tmp_path, monkeypatch):
     text = (Path(__file__).parents[3] / "docs" / "schedulers.md").read_text()
-    names: dict[str, Any] = {}
-    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    names: dict[str, Any] = {"__name__": "documented"}
+    code = text.partition("```python\n")[2].partition("```")[0]
+    exec(compile(code, "schedulers.md", "exec", dont_inherit=True), names)
     home = Home(tmp_path / "h").create()
     mine: Scheduler = names["Mine"](home)
     for name, line in (
-        ("mysub", "echo 7"),
+        ("mysub", 'echo 7; echo "$*" >&2'),
         ("mystat", "echo 7 fab-iabc R; echo 8 other Q"),
-        ("mykill", "true"),
+        ("mykill", "false"),
     ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / name).chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    assert mine.submit(Request("iabc", "p", Local(python="/bin/true"), ("iabc.0",))) == {"iabc.0": "7"}
+    request = Request("iabc", "p", names["MySpec"](python="/bin/true"), ("iabc.0",))
+    assert mine.submit(request) == {"iabc.0": "7"}
+    assert "/bin/true -m fabric_jobs agent" in home.job_script("iabc").read_text()
     assert mine.list().jobs == {"iabc.0": Seen("7", "running")}
     mine.cancel([("iabc.0", "7", "drain")])
+    for status, error in ((75, BusyError), (1, RefusedError)):
+        (tmp_path / "mysub").write_text(f"#!/bin/sh\nexit {status}\n")
+        with pytest.raises(error):
+            mine.submit(request)
     (tmp_path / "mystat").write_text("#!/bin/sh\nexit 1\n")
     assert not mine.list().good
 
