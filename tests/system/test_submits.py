@@ -59,15 +59,16 @@ def test_killed_before_between_and_after_a_submit_there_is_one_effective_job(bat
     late = []
     for number, point in enumerate(plan, 1):
         task, call = wait_for(partial(shim.at, number, point), f"submit {number}", LONG)
+        if who == "task":
+            kill(task)
+        else:
+            batch.kill_submitter()
         if point == "before" and number % 2:
             late.append(number)  # it is served although whoever asked for it is dead
         elif point != "after":
             os.kill(call, signal.SIGKILL)
         if who != "task":
-            batch.kill_submitter()
             batch.revive()
-        else:
-            kill(task)
     wait_for(lambda: shim.calls() >= len(plan) + rounds, "those that were lost are submitted again", LONG)
     for number in late:
         shim.go_on(number)

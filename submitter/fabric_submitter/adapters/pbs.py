@@ -215,7 +215,7 @@ def _seen(its_id: str, record: Mapping[str, Any]) -> Seen:
 
 
 def _refusal(said: Said) -> SchedulerError:
-    if _DOWN.search(said.err) or said.code == 0:
+    if _DOWN.search(said.err) or said.code == 0 or said.killed:
         return AnswerLostError(said.words)
     return BusyError(said.words) if _WAIT.search(said.err) else RefusedError(said.words)
 

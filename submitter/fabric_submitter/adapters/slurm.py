@@ -204,7 +204,7 @@ def _seen(its_id: str, state: str, reason: str) -> Seen:
 
 
 def _refusal(said: Said) -> SchedulerError:
-    if _UNKNOWN.search(said.err) or said.code == 0:
+    if _UNKNOWN.search(said.err) or said.code == 0 or said.killed:
         return AnswerLostError(said.words)
     if _WAIT.search(said.err):
         return BusyError(said.words)

@@ -107,6 +107,10 @@ def test_a_refusal_is_told_in_its_words_and_silence_is_unknown(what, kind, words
     assert words in str(error)
 
 
+def test_a_qsub_that_was_killed_may_have_submitted():
+    assert type(_refusal(Said(-9, "", ""))) is AnswerLostError
+
+
 def test_a_limit_means_wait():
     text = "qsub: would exceed queue generic's per-user limit"
     assert type(_refusal(Said(1, "", text))) is BusyError
