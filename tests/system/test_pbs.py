@@ -19,10 +19,13 @@ from fabric_submitter.judging import Rules
 pytestmark = pytest.mark.timeout(500)
 
 
-@pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.long)], ids=["history", "no-history"])
+without_history_too = pytest.mark.parametrize("pbs", ["history", "no history"], indirect=True)
+
+
+@pytest.fixture
 def pbs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Folder of a PBS whose commands are on PATH."""
-    with private_pbs(monkeypatch, history=request.param) as folder:
+    with private_pbs(monkeypatch, history=getattr(request, "param", "") != "no history") as folder:
         yield folder
 
 
@@ -38,6 +41,7 @@ def test_learners_are_done_on_never_more_jobs_than_allowed(on_pbs):
         assert 1 <= most() <= 3
 
 
+@without_history_too
 @pytest.mark.long
 def test_jobs_deleted_from_outside_are_replaced(on_pbs):
     run = on_pbs.start(learners=4, points=60, seconds=0.1, jobs=2)
@@ -56,6 +60,7 @@ def test_learners_that_outlast_the_walltime_go_on_in_the_next_job(on_pbs):
     assert {record.attempts for record in run.learners()} == {0}
 
 
+@without_history_too
 @pytest.mark.long
 @pytest.mark.parametrize("rerun", [False, True], ids=["given up", "run again"])
 def test_a_mom_that_dies_leaves_processes_that_go_on_as_the_one_holder(on_pbs, pbs, rerun):
@@ -76,6 +81,7 @@ def test_a_mom_that_dies_leaves_processes_that_go_on_as_the_one_holder(on_pbs, p
     assert set(on_pbs.claims()[0].values()) == {1}
 
 
+@without_history_too
 @pytest.mark.long
 def test_a_node_that_dies_with_its_job_charges_nothing(on_pbs, pbs):
     run = on_pbs.start(learners=2, points=60, seconds=0.1, jobs=2)
