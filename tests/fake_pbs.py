@@ -51,10 +51,38 @@ def qdel_all(folder: Path) -> None:
     subprocess.run([folder / "bin" / "qdel", *living(folder)], check=True, timeout=30)
 
 
+def forget_ended(folder: Path) -> None:
+    """As a server does when its history is old enough."""
+    with state_of(folder) as state:
+        state["jobs"] = {its_id: job for its_id, job in state["jobs"].items() if job["job_state"] in "QR"}
+
+
+def fail_node(folder: Path, its_id: str, *, rerun: bool) -> None:
+    """Kill -9 the mom of a job whose processes run on; the server takes the job for dead, or runs it a second time."""
+    with state_of(folder) as state:
+        job = state["jobs"][its_id]
+        os.kill(job["mom"], signal.SIGKILL)
+        job["lost"] = [*job.get("lost", []), job.pop("session_id")]
+        if rerun:
+            job.update(job_state="Q", run_count=2)
+        elif state["history"]:
+            job.update(job_state="X" if "array_index" in job else "F", Exit_status=-20)
+        else:
+            del state["jobs"][its_id]
+    start_more(folder)
+
+
+def set_slots(folder: Path, slots: int) -> None:
+    """How many jobs may run at a time from now on."""
+    with state_of(folder) as state:
+        state["slots"] = slots
+    start_more(folder)
+
+
 def stop(folder: Path) -> None:
     """Kill whatever runs."""
     for job in records(folder).values():
-        for pid in (job.get("mom"), job.get("session_id")):
+        for pid in (job.get("mom"), job.get("session_id"), *job.get("lost", ())):
             if pid and _alive(pid):
                 os.killpg(pid, signal.SIGKILL)
 
@@ -179,6 +207,14 @@ def end_session(leader: int) -> None:
             time.sleep(0.02)
 
 
+def kill_session(leader: int) -> None:
+    """As when their node loses power."""
+    while left := session(leader):
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
 def session(leader: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
@@ -229,11 +265,10 @@ def qsig(folder: Path, args: list[str]) -> None:
 
 def qstat(folder: Path, args: list[str]) -> None:
     if "-Bf" in args:
-        history = str(json.loads((folder / "state.json").read_text())["history"])
-        answer(
-            "Server",
-            {"login1": {"max_array_size": 1000, "job_history_enable": history, "default_queue": "workq"}},
-        )
+        state = json.loads((folder / "state.json").read_text())
+        server = {"total_jobs": len(state["jobs"]), "query_other_jobs": "True", "max_array_size": 1000}
+        server |= {"job_history_enable": str(state["history"]), "default_queue": "workq"}
+        answer("Server", {"login1": server})
     elif "-Qf" in args:
         answer("Queue", {"workq": {}, "short": {"resources_max": {"walltime": "00:01:00"}}})
     else:

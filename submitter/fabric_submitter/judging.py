@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fabric_broker.intents import Again, Ask, Change, Close, Found, Mark, Over
-from fabric_broker.survey import IntentView, JobView, PoolView
+from fabric_broker.survey import IntentView, JobView, PoolView, Survey
 
 from .adapters.scheduler import NODE_FAILED, PREEMPTED, WALLTIME_OVER, Listing, Seen
 
@@ -32,7 +32,7 @@ class Rules:
     absences: int = 3
     """so many good listings must lack a job before its silent agent is taken for dead"""
     abandon: float = 600.0
-    """a job that cannot be seen from here, and that is silent for so long, is given up"""
+    """a job that cannot be seen from here, and that is silent or over for so long, is given up"""
     linger: float = 60.0
     """processes that outlive their job's end, or its keeper, for so long are cleared away"""
     repeat_cancel: float = 30.0
@@ -151,7 +151,8 @@ def _judge_unsubmitted(intent: IntentView, moment: Moment, verdict: Verdict) -> 
         verdict.submit = moment.now >= intent.not_before
     else:
         verdict.submit = moment.now - intent.since >= moment.rules.start_within
-    standing = Standing.GONE if asked else Standing.PENDING
+    # A task may take it at this moment: room is free once Redis agrees.
+    standing = Standing.ENDING if asked else Standing.PENDING
     verdict.standings.update({job.id: standing for job in intent.jobs})
 
 
@@ -167,7 +168,7 @@ def _judge_submitting(intent: IntentView, moment: Moment, verdict: Verdict) -> N
         ids = {job: each.scheduler_id for job, each in seen.items() if each.scheduler_id}
         verdict.changes.append(Found(intent.id, listing.host, ids))
     elif moment.now - intent.since >= moment.answer_within:
-        informs = _informs(listing, "", silent=moment.now - intent.since, rules=moment.rules)
+        informs = _informs(listing, "")
         track = _count(intent.id, moment, informs=informs)
         verdict.tracks[intent.id] = track
         if track.missed < moment.rules.lookups:
@@ -186,13 +187,12 @@ def _judge_job(job: JobView, intent: IntentView, moment: Moment, verdict: Verdic
         return _judge_ended(job, seen, moment, verdict)
     if seen:
         return _judge_seen(job, seen, moment, verdict)
+    informs = _informs(moment.listing, intent.host)
+    track = verdict.tracks[job.id] = _count(job.id, moment, informs=informs)
     if job.state == "ended":
-        # It said so itself: then even a list that is empty confirms it.
-        track = verdict.tracks[job.id] = _count(job.id, moment, informs=visible)
+        # It said so itself: one answer is enough.
         settled = track.missed > 0 or moment.now - (job.ended or 0.0) > moment.rules.abandon
         return Standing.GONE if settled else Standing.ENDING
-    informs = _informs(moment.listing, intent.host, silent=moment.now - job.seen, rules=moment.rules)
-    track = verdict.tracks[job.id] = _count(job.id, moment, informs=informs)
     reason = _death(job, track, moment, informs=informs)
     if reason:
         verdict.changes.append(Over(job.id, job.nonce, reason))
@@ -272,14 +272,24 @@ def _sees(listing: Listing | None, host: str) -> bool:
     return not host or not listing.host or host == listing.host
 
 
-def _informs(listing: Listing | None, host: str, *, silent: float, rules: Rules) -> bool:
-    """Whether a listing says anything about a job that is not in it.
+def _informs(listing: Listing | None, host: str) -> bool:
+    """Whether a listing says anything about a job that is not in it."""
+    return _sees(listing, host) and listing is not None and listing.informs
 
-    An empty one does so where it is proof, or when nothing has been heard for long: then all may really be gone.
+
+def misses_someone(survey: Survey, kind: str) -> bool:
+    """Whether a kind of scheduler should have jobs that left, or that nobody has heard of for a TTL.
+
+    Only then an empty listing is worth a second look: where all agents speak, they are the better evidence.
     """
-    if not _sees(listing, host) or listing is None:
-        return False
-    return bool(listing.jobs or listing.proof) or silent > rules.abandon
+    for intent in survey.intents:
+        if intent.kind != kind or intent.state not in ("submitting", "submitted"):
+            continue
+        pool = survey.pools.get(intent.pool)
+        ttl = pool.ttl if pool else 0.0
+        if any(job.state == "ended" or survey.now - job.seen > ttl for job in intent.jobs):
+            return True
+    return False
 
 
 def _count(name: str, moment: Moment, *, informs: bool) -> Track:

@@ -32,7 +32,7 @@ from fabric_broker.survey import IntentView, Survey, survey
 from .adapters.scheduler import find
 from .context import Context
 from .control import ControlQueue
-from .judging import Rules
+from .judging import Rules, misses_someone
 from .polling import Poller
 from .reconcile import Memory, Plan, Scene, reconcile, shares
 from .specs import Local
@@ -183,7 +183,8 @@ class Submitter:
                     continue
             poller = self._pollers[kind]
             scheduler = poller.scheduler
-            scenes[kind] = Scene(poller.latest(), scheduler.answer_within, scheduler.jobs_per_submit)
+            listing = poller.latest(misses_someone=misses_someone(seen, kind))
+            scenes[kind] = Scene(listing, scheduler.answer_within, scheduler.jobs_per_submit)
         return scenes
 
     def _floor(self, kind: str) -> float:

@@ -25,9 +25,14 @@ class Poller:
         self._stop = threading.Event()
         self._listing: Listing | None = None
         self._thread: threading.Thread | None = None
+        self._misses_someone = False
 
-    def latest(self) -> Listing | None:
-        """Return the newest listing, None before the first; sees to it that somebody asks."""
+    def latest(self, *, misses_someone: bool = False) -> Listing | None:
+        """Return the newest listing, None before the first; sees to it that somebody asks.
+
+        From now on an empty answer is looked at twice if the submitter ``misses_someone``.
+        """
+        self._misses_someone = misses_someone
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._ask, name=f"poller {self._kind}", daemon=True)
             self._thread.start()
@@ -43,6 +48,8 @@ class Poller:
         while not self._stop.is_set():
             number += 1
             listing = replace(self.scheduler.list(), number=number)
+            if self._misses_someone and listing.good and not listing.informs:
+                listing = replace(listing, sure_of_none=self.scheduler.has_none())
             if listing.good is not good:
                 good = listing.good
                 _log.log(

@@ -97,6 +97,9 @@ class Evaluation:
     x: str
     finished: float
     pid: int
+    job: str
+    copy: str
+    """the tag of the job's copy: a job that is requeued has another one"""
 
 
 GATED: Final = 10
@@ -121,8 +124,8 @@ class EvaluationLog:
 
     def __iter__(self) -> Iterator[Evaluation]:
         for line in self.path.read_text().splitlines():
-            learner, x, finished, pid = line.split("\t")
-            yield Evaluation(learner, x, float(finished), int(pid))
+            learner, x, finished, pid, job, copy = line.split("\t")
+            yield Evaluation(learner, x, float(finished), int(pid), job, copy)
 
     def __len__(self) -> int:
         return self.path.read_bytes().count(b"\n")
@@ -138,7 +141,8 @@ class EvaluationLog:
             time.sleep(seconds)
             while gate.exists() and log_path.read_text().count(f"{learner}\t") >= GATED:
                 time.sleep(0.01)
-            line = f"{learner}\t{float(x)!r}\t{time.time()!r}\t{os.getpid()}\n".encode()
+            place = f"{os.getpid()}\t{os.environ.get('FABRIC_JOB')}\t{os.environ.get('FABRIC_JOB_TAG')}"
+            line = f"{learner}\t{float(x)!r}\t{time.time()!r}\t{place}\n".encode()
             log = os.open(log_path, os.O_WRONLY | os.O_APPEND)
             os.write(log, line)
             os.close(log)

@@ -32,10 +32,17 @@ class Said:
     err: str
 
     @property
+    def killed(self) -> bool:
+        """Whether a signal ended it: what it had done by then is unknown."""
+        return self.code < 0
+
+    @property
     def words(self) -> str:
         """Its complaint in one line, without the command's own name before it."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
-        return " / ".join(lines) or f"exit code {self.code}"
+        return " / ".join(lines) or (
+            f"killed by signal {-self.code}" if self.killed else f"exit code {self.code}"
+        )
 
 
 def ask(command: Sequence[str], *, within: float) -> Said:

@@ -105,6 +105,10 @@ class LocalScheduler:
                 jobs[each.job] = Seen("", "ending", "its keeper is gone")
         return Listing(began, good=True, jobs=jobs, proof=True, host=self.host)
 
+    def has_none(self) -> bool:
+        """Look for processes again; see `Scheduler.has_none`."""
+        return not self.list().jobs
+
     def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
         """Ask keepers to end their jobs; see `Scheduler.cancel`.
 

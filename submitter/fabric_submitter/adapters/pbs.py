@@ -7,6 +7,7 @@ They are not rerun by PBS, which does not tell a job how often it was: the submi
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -134,7 +135,21 @@ class PBSScheduler:
             jobs = _records(_good(["qstat", *history, "-t", "-f", "-F", "json"]), "Jobs")
         except SchedulerError:
             return Listing(began, good=False)
-        return Listing(began, good=True, jobs=read_listing(jobs))
+        return Listing(began, good=True, jobs=read_listing(jobs), sure_of_none=bool(jobs))
+
+    def has_none(self) -> bool:
+        """Ask the server how many jobs it has; qselect where others' jobs are hidden; see `Scheduler.has_none`."""
+        try:
+            servers = _records(_good(["qstat", "-Bf", "-F", "json"]), "Server")
+            server = next(iter(servers.values()), {})
+            if server.get("total_jobs") == 0:
+                return True
+            if str(server.get("query_other_jobs")) == "True":
+                return False  # then the listing should have held them
+            history = ["-x"] if str(server.get("job_history_enable")) == "True" else []
+            return not _good(["qselect", *history, "-u", getpass.getuser()]).out.strip()
+        except SchedulerError:
+            return False
 
     def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
         """Have running jobs told to drain, and others deleted; see `Scheduler.cancel`."""
@@ -200,7 +215,7 @@ def _seen(its_id: str, record: Mapping[str, Any]) -> Seen:
 
 
 def _refusal(said: Said) -> SchedulerError:
-    if _DOWN.search(said.err) or said.code == 0:
+    if _DOWN.search(said.err) or said.code == 0 or said.killed:
         return AnswerLostError(said.words)
     return BusyError(said.words) if _WAIT.search(said.err) else RefusedError(said.words)
 

@@ -72,10 +72,20 @@ class Listing:
     jobs: Mapping[str, Seen] = field(default_factory=dict)
     proof: bool = False
     """a job that is not listed is dead for certain; else its absence must be seen several times"""
+    sure_of_none: bool = False
+    """that it lists none of ours was really said: it lists others' jobs, or a second look agrees with it"""
     host: str = ""
     """jobs submitted from elsewhere cannot be seen from here; "": all can"""
     number: int = 0
     """counts the listings of one poller"""
+
+    @property
+    def informs(self) -> bool:
+        """Whether it says anything about a job that is not in it.
+
+        An answer that holds nothing at all is what a broken command gives too: alone it says nothing.
+        """
+        return self.good and (bool(self.jobs) or self.proof or self.sure_of_none)
 
 
 class Scheduler(Protocol):
@@ -115,6 +125,12 @@ class Scheduler(Protocol):
 
     def list(self) -> Listing:
         """Ask once for all of this fabric's jobs; no failure raises, it makes the listing not good."""
+
+    def has_none(self) -> bool:
+        """Look a second time, in another way: whether the scheduler says outright that it has no job of ours.
+
+        It is asked when a listing without proof is empty though jobs are expected. No answer is False.
+        """
 
     def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
         """Make jobs go, each given as (job id, scheduler id or "", how); one that is gone is no error.

@@ -135,7 +135,27 @@ class SlurmScheduler:
             said = ask(["squeue", "--me", "-h", "-r", "-t", "all", "-o", _FORMAT], within=ASK_S)
         except CommandError:
             return Listing(began, good=False)
-        return Listing(began, good=said.code == 0 and not said.err, jobs=read_listing(said.out))
+        return Listing(
+            began,
+            good=said.code == 0 and not said.err,
+            jobs=read_listing(said.out),
+            sure_of_none=bool(said.out.strip()),
+        )
+
+    def has_none(self) -> bool:
+        """Ask scontrol, which says so where there is none; see `Scheduler.has_none`."""
+        try:
+            told = _good(["scontrol", "show", "job", "--oneliner"])
+        except SchedulerError:
+            return False
+        if told.strip() == "No jobs in the system":
+            return True
+        records = [record for record in _records(told) if "JobId" in record and "UserId" in record]
+        me = f"({os.getuid()})"
+        return bool(records) and not any(
+            record["UserId"].endswith(me) and record.get("JobName", "").startswith("fab-i")
+            for record in records
+        )
 
     def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
         """Have batch shells told to drain, and others cancelled; see `Scheduler.cancel`."""
@@ -184,7 +204,7 @@ def _seen(its_id: str, state: str, reason: str) -> Seen:
 
 
 def _refusal(said: Said) -> SchedulerError:
-    if _UNKNOWN.search(said.err) or said.code == 0:
+    if _UNKNOWN.search(said.err) or said.code == 0 or said.killed:
         return AnswerLostError(said.words)
     if _WAIT.search(said.err):
         return BusyError(said.words)

@@ -34,8 +34,11 @@ def spec(fake_agent: str) -> Slurm:
 
 def test_an_array_is_listed_job_by_job_under_the_ids_that_submit_answered(home, slurm, spec):
     scheduler = SlurmScheduler(home)
+    assert not scheduler.list().informs
+    assert scheduler.has_none(), "SLURM says so in words"
     wanted = request(spec, 3)
     ids = scheduler.submit(wanted)
+    assert not scheduler.has_none()
     assert sorted(ids) == list(wanted.jobs)
     assert {job: each.scheduler_id for job, each in scheduler.list().jobs.items()} == ids
     wait_for(lambda: all("ready" in log(home, job) for job in wanted.jobs))
@@ -44,6 +47,14 @@ def test_an_array_is_listed_job_by_job_under_the_ids_that_submit_answered(home, 
     assert not seen.proof
     assert {each.state for each in seen.jobs.values()} == {"running"}
     assert "agent of " + wanted.jobs[2] in log(home, wanted.jobs[2])
+
+
+def test_jobs_of_others_are_an_answer_too(home, slurm):
+    scheduler = SlurmScheduler(home)
+    slurm.run("sbatch", "--begin=now+1hour", "-J", "other|job", "--wrap", "true")
+    listing = scheduler.list()
+    assert (listing.jobs, listing.informs) == ({}, True)
+    assert scheduler.has_none()
 
 
 def test_one_job_is_no_array(home, slurm, spec):
@@ -125,6 +136,7 @@ def test_a_controller_that_is_away_says_nothing_about_any_job(home, slurm, spec)
     scheduler.submit(wanted)
     slurm.kill("slurmctld", signal.SIGKILL)
     assert not scheduler.list().good
+    assert not scheduler.has_none()
     with pytest.raises(AnswerLostError):
         scheduler.submit(request(spec))
 

@@ -107,6 +107,10 @@ def test_a_refusal_is_told_in_its_words_and_silence_is_unknown(what, kind, words
     assert words in str(error)
 
 
+def test_a_qsub_that_was_killed_may_have_submitted():
+    assert type(_refusal(Said(-9, "", ""))) is AnswerLostError
+
+
 def test_a_limit_means_wait():
     text = "qsub: would exceed queue generic's per-user limit"
     assert type(_refusal(Said(1, "", text))) is BusyError
@@ -172,3 +176,111 @@ def test_what_could_never_start_is_refused_with_the_limit(fields, names, tmp_pat
     with pytest.raises(UsageError, match=names):
         scheduler.check(PBS(**fields))
     scheduler.check(PBS(cores=2, slots=2, memory="2GB"))
+
+
+# -- the adapter before each recorded call, by what it was asked ------------------------------------------------
+
+LISTED = {
+    "empty listing, no jobs at all": 0,
+    "listing, everything, no ids": 7,
+    "listing with history (-x)": 8,
+    "one id": 1,
+    "three ids in one query (this build answers only the first)": 1,
+    "finished id with -x": 1,
+    "after cancelling, with history": 7,
+    "passed its walltime": 1,
+    "after USR1": 0,
+}
+NO_LISTING = ("known and unknown id", "unknown id", "finished id without -x", "server down: qstat")
+SUBMITTED = {
+    "submit from stdin": "0.login1",
+    "submit an array": "1[0].login1",
+    "submit what can never run (too many cpus)": "2.login1",
+    "submit held": "3.login1",
+    "submit a command, no script: qsub -- exe args": "11.login1",
+    "submit, will exit 3": "12.login1",
+    "submit, will pass its walltime": "2.login1",
+    "submit, exits 3": "3.login1",
+}
+REFUSED = {
+    "submit to a queue that does not exist": RefusedError,
+    "submit with too long a walltime for the queue": RefusedError,
+    "submit with a malformed resource": RefusedError,
+    "submit with a name that is too long": RefusedError,
+    "submit with a bad name": RefusedError,
+    "server down: qsub": AnswerLostError,
+}
+TOLD = (
+    *("cancel running", "cancel held", "cancel several at once", "cancel again", "cancel unknown"),
+    *("cancel known and unknown together", "cancel the whole array"),
+    *("signal a running job", "signal a running job (script mode)"),
+)
+DOWN = ("server down: qdel", "server down: qsig")
+OF_THE_SITE = ("version", "server limits", "queues", "nodes", "plain listing")
+
+
+def test_every_recorded_call_is_held_by_a_test():
+    kinds = {*LISTED, *NO_LISTING, *SUBMITTED, *REFUSED, *TOLD, *DOWN, *OF_THE_SITE}
+    assert {call["what"] for call in CALLS} == kinds
+
+
+@pytest.fixture
+def replay(tmp_path, monkeypatch):
+    """Make an adapter whose next commands are answered as recorded."""
+
+    def make(what: str) -> PBSScheduler:
+        answers = {"-Bf": said("server limits")}
+        monkeypatch.setattr(pbs, "ask", lambda command, within: answers.get(command[1], said(what)))
+        return PBSScheduler(Home(tmp_path / "h").create())
+
+    return make
+
+
+@pytest.mark.parametrize(("what", "jobs"), LISTED.items())
+def test_a_recorded_listing_holds_so_many_of_ours(replay, what, jobs):
+    seen = replay(what).list()
+    assert seen.good
+    assert len(seen.jobs) == jobs
+    assert seen.informs == (what != "empty listing, no jobs at all"), "others' jobs are an answer too"
+
+
+@pytest.mark.parametrize("what", NO_LISTING)
+def test_an_answer_with_an_error_is_no_information(replay, what):
+    assert not replay(what).list().good
+
+
+@pytest.mark.parametrize(("what", "its_id"), SUBMITTED.items())
+def test_a_recorded_submit_answers_the_id(replay, what, its_id):
+    jobs = ("iabc.0", "iabc.1") if "array" in what else ("iabc.0",)
+    assert replay(what).submit(Request("iabc", "p", PBS(), jobs))["iabc.0"] == its_id
+
+
+@pytest.mark.parametrize(("what", "error"), REFUSED.items())
+def test_a_recorded_refusal_is_told_apart_from_silence(replay, what, error):
+    with pytest.raises(error, match=said(what).err.split(": ")[1].split("\n")[0].strip()[:20]):
+        replay(what).submit(Request("iabc", "p", PBS(), ("iabc.0",)))
+
+
+@pytest.mark.parametrize("what", TOLD)
+def test_cancelling_what_is_there_or_gone_is_no_error(replay, what):
+    replay(what).cancel([("iabc.0", "0.login1", "drain" if "signal" in what else "cancel")])
+
+
+@pytest.mark.parametrize("what", DOWN)
+def test_cancelling_while_the_server_is_down_is_done_again(replay, what):
+    with pytest.raises(SchedulerError):
+        replay(what).cancel([("iabc.0", "0.login1", "drain" if "qsig" in what else "cancel")])
+
+
+def test_the_second_look_takes_the_servers_count(replay, monkeypatch):
+    assert replay("empty listing, no jobs at all").has_none()
+    busy = said("server limits").out.replace('"total_jobs":\t0', '"total_jobs":\t3')
+    monkeypatch.setattr(pbs, "ask", lambda command, within: Said(0, busy, ""))
+    assert not PBSScheduler(Home("/nowhere")).has_none()
+    hidden = busy.replace('"query_other_jobs":\t"True"', '"query_other_jobs":\t"False"')
+    for answer, none in (("", True), ("7.login1\n", False)):
+        replies = {"qstat": Said(0, hidden, ""), "qselect": Said(0, answer, "")}
+        monkeypatch.setattr(pbs, "ask", lambda command, within, told=replies: told[command[0]])
+        assert PBSScheduler(Home("/nowhere")).has_none() is none
+    monkeypatch.setattr(pbs, "ask", lambda command, within: said("server down: qstat"))
+    assert not PBSScheduler(Home("/nowhere")).has_none()

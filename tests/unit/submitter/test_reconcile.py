@@ -8,7 +8,7 @@ import pytest
 from fabric_broker.intents import Again, Ask, Cancelling, Change, Close, Found, Mark, Over, Remember
 from fabric_broker.survey import IntentView, JobView, PoolView, Survey
 from fabric_submitter.adapters.scheduler import Listing, Seen
-from fabric_submitter.judging import STARTED, Rules
+from fabric_submitter.judging import STARTED, Rules, misses_someone
 from fabric_submitter.reconcile import Memory, Plan, Scene, reconcile, shares
 
 RULES = Rules()
@@ -279,7 +279,9 @@ def test_a_job_that_said_it_left_is_gone_when_an_empty_answer_agrees_and_not_wit
     left = intent("a", jobstate="ended", nonce="n0", reason="idle", ended=NOW - 100)
     memory = see(left, mono=100.0).memory
     assert of(see(left, memory=memory, listing=Listing(101.0, good=False, number=2)), Close) == []
-    empty = Listing(101.0, good=True, number=2)  # nothing else is left in the queue
+    empty = Listing(101.0, good=True, number=2)  # nothing else is left in the queue, or squeue is broken
+    assert of(see(left, memory=memory, listing=empty), Close) == []
+    empty = replace(empty, sure_of_none=True)
     assert of(see(left, memory=memory, listing=empty), Close) == [Close("a")]
 
 
@@ -405,17 +407,34 @@ def test_ends_that_are_nobodys_fault_charge_nothing(reason, deaths):
     assert sum("deaths" in change.set for change in of(plan, Remember)) == deaths
 
 
-def test_an_empty_answer_says_nothing_until_nobody_was_heard_for_long():
-    empty = [Listing(100.0 + n, good=True, number=n) for n in range(1, 9)]
+def test_an_empty_answer_says_nothing_however_long_unless_a_second_look_agrees():
+    silent = intent("i1", seen=NOW - 10 * RULES.abandon)
 
-    def die(seen: float) -> list[Over]:
-        plan = see(intent("i1", seen=seen), mono=99.0)
-        for each in empty:
-            plan = see(intent("i1", seen=seen), listing=each, memory=plan.memory, mono=each.began)
+    def die(*, sure: bool) -> list[Over]:
+        plan = see(silent, mono=99.0)
+        for number in range(1, 9):
+            empty = Listing(100.0 + number, good=True, number=number, sure_of_none=sure)
+            plan = see(silent, listing=empty, memory=plan.memory, mono=empty.began)
         return of(plan, Over)
 
-    assert not die(NOW - RULES.abandon + 1)
-    assert die(NOW - RULES.abandon - 1)
+    assert not die(sure=False)
+    assert die(sure=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "missed"),
+    [
+        (intent("i1"), False),
+        (intent("i1", seen=NOW - 31), True),
+        (intent("i1", "submitting", seen=NOW - 31), True),
+        (intent("i1", "enqueued", seen=NOW - 31), False),
+        (intent("i1", jobstate="ended", nonce="n0"), True),
+        (intent("i1", seen=NOW - 31, kind="other"), False),
+        (intent("i1", seen=NOW - 1, pool="removed"), True),
+    ],
+)
+def test_somebody_is_missed_who_should_be_there_and_is_silent(target, missed):
+    assert misses_someone(Survey(NOW, False, {"p": pool()}, (target,)), "local") is missed
 
 
 def test_jobs_are_divided_among_submits():

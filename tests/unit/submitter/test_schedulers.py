@@ -42,7 +42,8 @@ class Ours:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.answers: list[Listing | Exception] = []
-        self.asked = 0
+        self.asked = self.looked_again = 0
+        self.none = False
 
     def submit(self, request: Request) -> Mapping[str, str]:
         return {job: f"ours-{job}" for job in request.jobs}
@@ -56,6 +57,10 @@ class Ours:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def has_none(self) -> bool:
+        self.looked_again += 1
+        return self.none
 
     def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
         pass
@@ -125,6 +130,7 @@ def test_the_documented_adapter_is_one(tmp_path, monkeypatch):
         (tmp_path / "mysub").write_text(f"#!/bin/sh\nexit {status}\n")
         with pytest.raises(error):
             mine.submit(request)
+    assert not mine.has_none()
     (tmp_path / "mystat").write_text("#!/bin/sh\nexit 1\n")
     assert not mine.list().good
 
@@ -138,6 +144,28 @@ def test_listings_are_numbered_and_only_the_newest_is_kept(ours):
     poller = Poller("ours", ours)
     assert poller.latest() is None or ours.asked
     wait_for(lambda: (newest := poller.latest()) and newest.number >= 3)
+    poller.stop()
+
+
+def newest_of(poller: Poller, answers: int, *, misses_someone: bool) -> Listing:
+    """A listing that was asked for after now."""
+    wait_for(lambda: (each := poller.latest(misses_someone=misses_someone)) and each.number > answers)
+    newest = poller.latest(misses_someone=misses_someone)
+    assert newest is not None
+    return newest
+
+
+def test_an_empty_answer_is_looked_at_twice_when_somebody_is_missed(ours):
+    poller = Poller("ours", ours)
+    assert not newest_of(poller, 2, misses_someone=False).informs
+    assert ours.looked_again == 0
+    assert not newest_of(poller, ours.asked + 2, misses_someone=True).informs
+    ours.none = True
+    assert newest_of(poller, ours.asked + 2, misses_someone=True).informs
+    looked = ours.looked_again
+    ours.answers = [Listing(1.0, good=False) for _ in range(1000)]
+    newest_of(poller, ours.asked + 2, misses_someone=True)
+    assert ours.looked_again <= looked + 1, "no second look where the first one failed"
     poller.stop()
 
 

@@ -64,6 +64,12 @@ def test_an_sbatch_that_succeeds_without_an_id_has_lost_its_answer():
     assert type(_refusal(Said(0, "hello", ""))) is AnswerLostError
 
 
+def test_an_sbatch_that_was_killed_may_have_submitted():
+    error = _refusal(Said(-9, "", ""))
+    assert type(error) is AnswerLostError
+    assert str(error) == "killed by signal 9"
+
+
 def test_time_limits_in_all_their_forms():
     assert [slurm_seconds(text) for text in ("00:01:00", "1-02:00:00", "UNLIMITED", "")] == [
         60,
