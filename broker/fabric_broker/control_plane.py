@@ -94,6 +94,6 @@ def _traceback(raw: bytes, told: bytes) -> str:
 def _time(text: str) -> float | None:
     """RQ writes 2026-01-31T12:00:00.000000Z."""
     try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp() if text else None
+        return datetime.fromisoformat(text).astimezone(UTC).timestamp() if text else None
     except ValueError:
         return None

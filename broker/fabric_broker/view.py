@@ -1,6 +1,6 @@
 """The packed record of a learner in the hash `view`: what whoever shows many learners at once reads.
 
-It is written by ``show()`` in lua/_move.lua: twelve values with the id, about 70 bytes, so that ten thousand cost one command.
+It is written by ``show()`` in lua/_move.lua; with about 70 bytes each, ten thousand cost one command.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class LearnerView(NamedTuple):
 def decode(learner: str, packed: bytes) -> LearnerView:
     """The record of ``learner``; BrokerError if the bytes are none."""
     try:
-        state, run, pool, priority, npoints, loss, token, job, slot, attempts, since = packed.decode().split(" ")
+        state, run, pool, priority, npoints, loss, token, job, slot, attempts, since = packed.decode().split(
+            " "
+        )
         return LearnerView(
             learner,
             intern(state),

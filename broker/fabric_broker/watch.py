@@ -49,21 +49,23 @@ class Board:
 
     def run_statuses(self, now: float) -> list[RunStatus]:
         """How far each run is at ``now``, oldest first."""
-        told = reversed(self.runs.items())
+        told = reversed(list(self.runs.items()))
         return [_run_status(run, dict(settings), dict(counts), now) for run, (settings, counts) in told]
 
     def job_records(self) -> list[JobRecord]:
         """The jobs, oldest first."""
         return [
             _job_record(job, dict(fields), [learner.encode() for learner in held], seen * 1000)
-            for job, (seen, fields, held) in reversed(self.jobs.items())
+            for job, (seen, fields, held) in reversed(list(self.jobs.items()))
             if fields
         ]
 
     def pool_records(self) -> list[PoolRecord]:
         """The pools, oldest first."""
         return [
-            _pool_record(pool, dict(fields), queued) for pool, (fields, queued) in self.pools.items() if fields
+            _pool_record(pool, dict(fields), queued)
+            for pool, (fields, queued) in self.pools.items()
+            if fields
         ]
 
 
@@ -140,9 +142,7 @@ def _board(told: Sequence[Any]) -> Board:
     return Board(
         meta=_fields(meta),
         leader=_fields(leader),
-        runs={
-            runs[i].decode(): (_fields(runs[i + 1]), _fields(runs[i + 2])) for i in range(0, len(runs), 3)
-        },
+        runs={runs[i].decode(): (_fields(runs[i + 1]), _fields(runs[i + 2])) for i in range(0, len(runs), 3)},
         pools={
             pools[i].decode(): (_fields(pools[i + 1]), int(pools[i + 2])) for i in range(0, len(pools), 3)
         },
@@ -218,7 +218,9 @@ def kill_job(job: str, reason: str) -> Call[int]:
     return Call("kill_job", {"job": job, "reason": reason}, int)
 
 
-def note_action(*, by: str, verb: str, target: str, count: int, run: str = "", learner: str = "") -> Call[None]:
+def note_action(
+    *, by: str, verb: str, target: str, count: int, run: str = "", learner: str = ""
+) -> Call[None]:
     """Leave an event that says who asks for what."""
     args = {"by": by, "verb": verb, "target": target, "count": count, "run": run, "learner": learner}
     return Call("note_action", args, lambda _reply: None)

@@ -1,4 +1,4 @@
-"""What a user can do: to whom it applies, what exactly it does, and the calls that do it. Nothing here asks or shows."""
+"""What a user can do: to whom it applies, what exactly it does, and the calls that do it; nothing is asked or shown."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ JOB_ACTIONS: Final = (
         "Drain job",
         "job",
         _not_ended,
-        "leases nothing more; what runs in it is saved and queued again, then it ends. If it has not started, it is cancelled",
+        "leases nothing more; what runs in it is saved and queued again, then it ends. "
+        "If it has not started, it is cancelled",
         "ended",
     ),
     Action(
@@ -135,7 +136,8 @@ JOB_ACTIONS: Final = (
         "Kill job",
         "job",
         _not_ended,
-        "ends at once: what it holds is queued again now, with what the journal has, and the scheduler is asked to cancel it",
+        "ends at once: what it holds is queued again now, with what the journal has, "
+        "and the scheduler is asked to cancel it",
         "ended",
     ),
 )
@@ -164,6 +166,8 @@ POOL_ACTIONS: Final = (
     ),
 )
 ALL_ACTIONS: Final = (*LEARNER_ACTIONS, *JOB_ACTIONS, *POOL_ACTIONS)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """An action on things that were fixed when the user asked; it touches those and no others, whatever moves."""
@@ -199,6 +203,25 @@ class Plan:
         told = [id if names(id) == id else f"{id} {names(id)}" for id in ids]
         return ", ".join(told) + (" …" if len(self.things) > most else "")
 
+    def first_number(self) -> int:
+        """What the number is now."""
+        thing = self.things[0]
+        return thing.limit if isinstance(thing, PoolRecord) else getattr(thing, "priority", 0)
+
+    def told(self, answers: Sequence[Any]) -> str:
+        """What came of it, given what the calls answered."""
+        if self.action.target != "learner":
+            return f"{self.action.title}: asked for {self.count()}"
+        changed = sum(answers)
+        less = "" if changed == len(self.things) else f" of {self.count()}; the others had moved on"
+        return f"{self.action.title}: {plural(changed, 'learner')}{less}"
+
+    def nothing_changed(self, answers: Sequence[Any]) -> bool:
+        """Whether there is nothing to wait for."""
+        if self.action.target == "learner":
+            return not sum(answers)
+        return all(answer in (False, "ended", "no job", -1, -2) for answer in answers)
+
     def requested(self, thing: Thing, number: int | None) -> Requested:
         """What its row shows until the broker confirms."""
         token = thing.token if isinstance(thing, LearnerView) else 0
@@ -226,7 +249,8 @@ class Plan:
         if self.action.target == "job":
             reason = f"{verb} by {self.by}"
             return [
-                intents.ask_job(job, reason) if verb == "drain" else watch.kill_job(job, reason) for job in ids
+                intents.ask_job(job, reason) if verb == "drain" else watch.kill_job(job, reason)
+                for job in ids
             ]
         if self.action.target == "pool":
             return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from fabric_broker.errors import FabricError, SchemaError, WrongPasswordError
@@ -148,10 +149,8 @@ class Feed:
 
     async def _pause(self, seconds: float) -> None:
         self._woken.clear()
-        try:
+        with suppress(TimeoutError):  # the usual end of a pause
             await asyncio.wait_for(self._woken.wait(), seconds)
-        except TimeoutError:
-            pass  # the usual end of a pause
 
 
 def trouble_kind(error: Exception) -> TroubleKind | None:

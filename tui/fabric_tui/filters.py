@@ -1,8 +1,8 @@
 """The filter language: ``state:failed node:n12 loss>0.1 !pool:gpu text``; all terms must hold.
 
-A term is ``field:text`` (part of it, or a pattern with ``*``; ``a,b`` means either), ``field=text`` (all of it), ``field>number``
-(also ``<``, ``>=``, ``<=``, ``=``), or plain text, which is looked for in id, name, run, state, pool, job and node. ``!`` before a term turns it
-round. Quotes hold blanks together. Letters may be large or small.
+A term is ``field:text`` (part of it, or a pattern with ``*``; ``a,b`` means either), ``field=text`` (all of it),
+``field>number`` (also ``<``, ``>=``, ``<=``, ``=``), or plain text, which is looked for in every field with text.
+``!`` before a term turns it round. Quotes hold blanks together. Letters may be large or small.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def _term(match: re.Match[str], fields: Fields[T]) -> Term:
         sign = "=" if sign == ":" else sign
         return Term(field, sign, value, bool(negated), _number(field, value))
     if field not in fields.texts:
-        raise FilterError(f"there is no field {field!r}; there are {', '.join((*fields.texts, *fields.numbers))}")
+        raise FilterError(
+            f"there is no field {field!r}; there are {', '.join((*fields.texts, *fields.numbers))}"
+        )
     if sign not in (":", "="):
         raise FilterError(f"{field} is text: use {field}:… or {field}=…, not {field}{sign}…")
     if not value:

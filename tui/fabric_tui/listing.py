@@ -18,7 +18,7 @@ SortKey = tuple[Any, ...]
 class Listing(Generic[T]):
     """Ids of the things that pass a filter, sorted; ids themselves break ties.
 
-    ``things`` is looked into, never changed. ``order`` tells apart what ids alone would sort badly ("r1.10" before "r1.9").
+    ``things`` is looked into, never changed. ``order`` is for ids that would sort badly ("r1.10" before "r1.9").
     """
 
     def __init__(self, things: Mapping[str, T], order: Callable[[str], SortKey]) -> None:
@@ -68,6 +68,11 @@ class Listing(Generic[T]):
         self._sort = sort or self._sort
         self._passes = passes or self._passes
         self.descending = self.descending if descending is None else descending
+        self.rebuild()
+
+    def look_at(self, things: Mapping[str, T]) -> None:
+        """Show these from now on."""
+        self._things = things
         self.rebuild()
 
     def rebuild(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from fabric_broker import control_plane, watch
 from fabric_broker.broker import AsyncBroker
@@ -85,7 +85,7 @@ class LiveSource:
 
     async def close(self) -> None:
         """Leave; nothing is waited for."""
-        await self._redis.aclose()  # type: ignore[attr-defined]
+        await self._redis.aclose()
 
     def _lost(self, watched: watch.Watched) -> bool:
         known = stream_id(self._last)
@@ -94,7 +94,7 @@ class LiveSource:
         return bool(self._last) and stream_id(watched.first) > known
 
     async def _views(self) -> dict[str, LearnerView]:
-        packed: Mapping[bytes, bytes] = await self._redis.hgetall(self._broker.keys.view)
+        packed = cast("Mapping[bytes, bytes]", await self._redis.hgetall(self._broker.keys.view))
         views: dict[str, LearnerView] = {}
         for n, (id, record) in enumerate(packed.items(), 1):
             learner = id.decode()
@@ -106,10 +106,13 @@ class LiveSource:
     async def _names(self, ids: Sequence[str]) -> Names:
         if not ids:
             return Names({})
-        found = await self._redis.mget([self._broker.keys.learner_name(id) for id in ids])
-        return Names({id: (name or b"").decode(errors="replace") for id, name in zip(ids, found, strict=True)})
+        names = [self._broker.keys.learner_name(id) for id in ids]
+        found = cast("list[bytes | None]", await self._redis.mget(names))
+        return Names(
+            {id: (name or b"").decode(errors="replace") for id, name in zip(ids, found, strict=True)}
+        )
 
-    async def _resync(self, ask: Ask) -> Update | None:
+    async def _resync(self, _ask: Ask) -> Update | None:
         if time.monotonic() - self._synced < RESYNC:
             return None
         views = await self._views()
@@ -129,14 +132,17 @@ class LiveSource:
             return None
         name = self._broker.keys.log(ask.log)
         if ask.log_after is None:
-            rows = (await self._redis.xrevrange(name, count=_LOG_TAIL))[::-1]
+            rows = cast(Any, await self._redis.xrevrange(name, count=_LOG_TAIL))[::-1]
         else:
-            rows = await self._redis.xrange(name, min=f"({ask.log_after}", count=_LOG_TAIL)
+            rows = cast(Any, await self._redis.xrange(name, min=f"({ask.log_after}", count=_LOG_TAIL))
         lines = tuple(_log_text(id, fields) for id, fields in rows)
         return LogLines(ask.log, lines, fresh=ask.log_after is None)
 
     async def _control(self, ask: Ask) -> Update | None:
-        return await self._broker.do(control_plane.inspect_tasks(self._fabric)) if ask.control else None
+        if not ask.control:
+            return None
+        told: Update = await self._broker.do(control_plane.inspect_tasks(self._fabric))
+        return told
 
 
 def _log_text(id: bytes, fields: Mapping[bytes, bytes]) -> LogText:
@@ -154,6 +160,3 @@ def stream_id(text: str) -> tuple[int, int]:
         return (0, 0)
     ms, _, n = text.partition("-")
     return int(ms), int(n)
-
-
-Connect = Callable[[], LiveSource]

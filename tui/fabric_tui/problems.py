@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fabric_broker.records import JobRecord
+from fabric_broker.states import BARREN_LEASES
 from fabric_broker.view import LearnerView
 from fabric_broker.watch import Inspected
 
@@ -128,8 +129,17 @@ def _tasks(model: Model) -> list[Problem]:
 
 def why(model: Model, learner: LearnerView, inspected: Inspected | None = None) -> list[str]:
     """Why a learner is not running, a sentence each; of one that runs, where."""
-    explain = _WHY.get(learner.state)
-    return explain(model, learner, inspected) if explain else []
+    if learner.state == "queued":
+        return _why_queued(model, learner, inspected)
+    if learner.state == "leased":
+        return _why_leased(model, learner)
+    if learner.state in ("failed", "quarantined"):
+        return _why_ended(learner, inspected)
+    if learner.state == "delayed":
+        attempts = inspected.run.get("attempts") if inspected else None
+        of = f" of {attempts}" if attempts else ""
+        return [f"Attempt {learner.attempts}{of} raised; it is queued again when its back-off is over."]
+    return [_WHY[learner.state]] if learner.state in _WHY else []
 
 
 def _why_queued(model: Model, learner: LearnerView, inspected: Inspected | None) -> list[str]:
@@ -156,7 +166,7 @@ def _why_queued(model: Model, learner: LearnerView, inspected: Inspected | None)
     return found
 
 
-def _why_leased(model: Model, learner: LearnerView, inspected: Inspected | None) -> list[str]:
+def _why_leased(model: Model, learner: LearnerView) -> list[str]:
     node = model.node(learner.job)
     found = [f"It runs: job {learner.job}, slot {learner.slot}{f', on {node}' if node else ''}."]
     job = model.jobs.get(learner.job or "")
@@ -165,7 +175,7 @@ def _why_leased(model: Model, learner: LearnerView, inspected: Inspected | None)
     return found
 
 
-def _why_ended(model: Model, learner: LearnerView, inspected: Inspected | None) -> list[str]:
+def _why_ended(learner: LearnerView, inspected: Inspected | None) -> list[str]:
     problem = error_of(inspected)
     told = f": {problem.get('type', '')} {problem.get('text', '')}".rstrip() if problem else ""
     if learner.state == "failed":
@@ -173,42 +183,17 @@ def _why_ended(model: Model, learner: LearnerView, inspected: Inspected | None) 
             f"Its function raised {plural(learner.attempts, 'time')}{told}.",
             "Retry queues it again with attempts 0.",
         ]
-    if learner.state == "quarantined":
-        return [
-            f"Five leases in a row ended without one new point{told}.",
-            "Retry queues it again; a smaller evaluation, more memory or more walltime may be needed.",
-        ]
-    return ["It was cancelled. Retry queues it again."]
-
-
-def _why_delayed(model: Model, learner: LearnerView, inspected: Inspected | None) -> list[str]:
-    attempts = inspected.run.get("attempts") if inspected else None
-    of = f" of {attempts}" if attempts else ""
-    return [f"Attempt {learner.attempts}{of} raised; it is queued again when its back-off is over."]
-
-
-def _why_paused(model: Model, learner: LearnerView, inspected: Inspected | None) -> list[str]:
-    return ["It is paused. Resume queues it again."]
-
-
-def _why_waiting(model: Model, learner: LearnerView, inspected: Inspected | None) -> list[str]:
-    return ["It waits for learners that must be done first."]
-
-
-def _why_done(model: Model, learner: LearnerView, inspected: Inspected | None) -> list[str]:
-    return ["It is done: its goal is reached."]
+    return [
+        f"{BARREN_LEASES} leases in a row ended without one new point{told}.",
+        "Retry queues it again; a smaller evaluation, more memory or more walltime may be needed.",
+    ]
 
 
 _WHY = {
-    "queued": _why_queued,
-    "leased": _why_leased,
-    "failed": _why_ended,
-    "quarantined": _why_ended,
-    "cancelled": _why_ended,
-    "delayed": _why_delayed,
-    "paused": _why_paused,
-    "waiting": _why_waiting,
-    "done": _why_done,
+    "cancelled": "It was cancelled. Retry queues it again.",
+    "paused": "It is paused. Resume queues it again.",
+    "waiting": "It waits for learners that must be done first.",
+    "done": "It is done: its goal is reached.",
 }
 
 

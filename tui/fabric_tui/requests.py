@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from fabric_broker.records import JobRecord, PoolRecord
 from fabric_broker.states import TERMINAL
@@ -28,17 +29,9 @@ class Requests:
         self._jobs: dict[str, Requested] = {}
         self._pools: dict[str, Requested] = {}
 
-    def ask_learner(self, id: str, requested: Requested) -> None:
-        """Something was asked for a learner."""
-        self._learners[id] = requested
-
-    def ask_job(self, id: str, requested: Requested) -> None:
-        """Something was asked for a job."""
-        self._jobs[id] = requested
-
-    def ask_pool(self, id: str, requested: Requested) -> None:
-        """Something was asked for a pool."""
-        self._pools[id] = requested
+    def ask(self, target: Literal["learner", "job", "pool"], id: str, requested: Requested) -> None:
+        """Something was asked for."""
+        {"learner": self._learners, "job": self._jobs, "pool": self._pools}[target][id] = requested
 
     def withdraw(self, ids: list[str]) -> None:
         """It could not be asked for, or changed nothing."""
@@ -49,6 +42,10 @@ class Requests:
     def of(self, id: str) -> Requested | None:
         """What is asked for a learner, job or pool."""
         return self._learners.get(id) or self._jobs.get(id) or self._pools.get(id)
+
+    def learners(self) -> list[str]:
+        """Learners that something is asked for."""
+        return list(self._learners)
 
     def jobs(self) -> list[str]:
         """Jobs that something is asked for."""

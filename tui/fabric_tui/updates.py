@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fabric_broker.control_plane import ControlPlane
-from fabric_broker.watch import Board, Happening, Inspected, Watched
 from fabric_broker.view import LearnerView
+from fabric_broker.watch import Board, Happening, Inspected, Watched
 
 TroubleKind = Literal["unreachable", "password", "schema", "other"]
 

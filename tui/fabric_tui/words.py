@@ -63,6 +63,11 @@ def state(looks: Mapping[str, Look], name: str) -> tuple[str, str]:
     return f"{look.glyph} {name}", look.style
 
 
+def clean(text: str) -> str:
+    """Text without anything that a terminal would obey: names and logs come from anybody."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "·" for each in text)
+
+
 def duration(seconds: float) -> str:
     """A duration in at most six cells: ``9s``, ``4m07``, ``3h05``, ``12d03h``."""
     whole = int(max(0.0, seconds))
@@ -109,9 +114,9 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600:02d}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
 
 
-def plural(number: int, word: str) -> str:
-    """``1 learner``, ``3 learners``."""
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+def plural(number: int, word: str, many: str | None = None) -> str:
+    """``1 learner``, ``3 learners``; ``many`` where an s is not enough."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {many or word + 's'}"
 
 
 def sparkline(values: list[float], width: int) -> str:
