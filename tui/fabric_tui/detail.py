@@ -162,7 +162,7 @@ def _data(text: Text, data: Data | None, frame: Frame) -> None:
 
 
 def _history(text: Text, model: Model, view: LearnerView, now: float, frame: Frame) -> None:
-    events = model.events_of(view.id)
+    events = model.events.of(view.id)
     text.append("\nHistory\n", _HEAD)
     shown = events if frame.whole else events[-6:]
     if not shown:

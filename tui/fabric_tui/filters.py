@@ -40,8 +40,9 @@ class Term:
     number: float | None = None
 
     def __str__(self) -> str:
-        quote = not self.value or re.search(r'[\s":<>=!]', self.value)
-        value = '"' + self.value.replace('"', '\\"') + '"' if quote else self.value
+        quote = not self.value or re.search(r'[\s":<>=!\\]', self.value)
+        escaped = re.sub(r'(["\\])', r"\\\1", self.value)
+        value = f'"{escaped}"' if quote else self.value
         return f"{'!' if self.negated else ''}{self.field}{self.operator}{value}"
 
 
@@ -53,7 +54,9 @@ _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "=": operator.eq,
 }
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_WORD: Final = re.compile(r'(!?)(?:([A-Za-z_]+)(>=|<=|[:=<>]))?("(?:[^"\\]|\\.)*"|[^\s"]\S*|)')
+_HEAD: Final = re.compile(r"(!?)(?:([A-Za-z_]+)(>=|<=|[:=<>]))?")
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_BARE: Final = re.compile(r"\S*")
 
 
 def parse(text: str, fields: Fields[T]) -> tuple[Term, ...]:
@@ -64,26 +67,28 @@ def parse(text: str, fields: Fields[T]) -> tuple[Term, ...]:
         if text[at].isspace():
             at += 1
             continue
-        match = _WORD.match(text, at)
-        if match is None or match.end() == at:
+        head = _HEAD.match(text, at)
+        negated, field, sign = head.groups() if head else ("", None, None)
+        at = head.end() if head else at
+        quoted = text.startswith('"', at)
+        value = (_QUOTED if quoted else _BARE).match(text, at)
+        if value is None:
             raise FilterError(f"a quote is not closed: {text[at:]}")
-        terms.append(_term(match, fields))
-        at = match.end()
+        word = re.sub(r"\\(.)", r"\1", value[1], flags=re.DOTALL) if quoted else value[0]
+        terms.append(_term(bool(negated), field, sign or "", word, fields))
+        at = value.end()
     return tuple(terms)
 
 
-def _term(match: re.Match[str], fields: Fields[T]) -> Term:
-    negated, field, sign, value = match.groups()
-    if value.startswith('"'):
-        value = re.sub(r"\\(.)", r"\1", value[1:-1])
+def _term(negated: bool, field: str | None, sign: str, value: str, fields: Fields[T]) -> Term:
     if not field:
         if not value:
             raise FilterError("'!' stands before a term, as in !state:done")
-        return Term("", "", value, bool(negated))
+        return Term("", "", value, negated)
     field = field.lower()
     if field in fields.numbers:
         sign = "=" if sign == ":" else sign
-        return Term(field, sign, value, bool(negated), _number(field, value))
+        return Term(field, sign, value, negated, _number(field, value))
     if field not in fields.texts:
         raise FilterError(
             f"there is no field {field!r}; there are {', '.join((*fields.texts, *fields.numbers))}"
@@ -92,7 +97,7 @@ def _term(match: re.Match[str], fields: Fields[T]) -> Term:
         raise FilterError(f"{field} is text: use {field}:… or {field}=…, not {field}{sign}…")
     if not value:
         raise FilterError(f"nothing stands after {field}{sign}")
-    return Term(field, sign, value, bool(negated))
+    return Term(field, sign, value, negated)
 
 
 def _number(field: str, value: str) -> float:

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -115,10 +115,14 @@ class Grid(ScrollView, can_focus=True):
 
     def repaint(self) -> None:
         """Values may have changed: paint, unless what is seen would look the same."""
-        look = self._look()
-        if look != self._painted:
-            self._painted = look
+        look, painted = self._look(), self._painted
+        self._painted = look
+        if not painted or look[0] != painted[0] or len(look) != len(painted):
             self.refresh()
+        else:
+            for y, (new, old) in enumerate(zip(look, painted, strict=True)):
+                if new != old:
+                    self.refresh(Region(0, y, self.size.width, 1))
 
     def _look(self) -> list[tuple[object, ...]]:
         first = self.scroll_offset.y

@@ -26,6 +26,8 @@ class EventLog:
         self._events: deque[Happening] = deque(maxlen=EVENTS)
         self.complete = False
         """nothing older is kept in Redis"""
+        self._asked = ""
+        self._answer: list[Happening] | None = None
 
     def __iter__(self) -> Iterator[Happening]:
         return iter(self._events)
@@ -36,6 +38,13 @@ class EventLog:
     def backwards(self) -> Iterator[Happening]:
         """From the newest to the oldest."""
         return reversed(self._events)
+
+    def of(self, learner: str) -> list[Happening]:
+        """What is known to have happened to a learner, oldest first."""
+        # Asked at every tick for the one learner that is shown.
+        if self._answer is None or self._asked != learner:
+            self._asked, self._answer = learner, [event for event in self._events if event.learner == learner]
+        return self._answer
 
     @property
     def oldest(self) -> str | None:
@@ -50,17 +59,21 @@ class EventLog:
     def begin(self, events: Iterable[Happening]) -> None:
         """Forget all and begin with these: the stream went on without us."""
         self._events = deque(events, maxlen=EVENTS)
-        self.complete = False
+        self.complete, self._answer = False, None
 
     def extend(self, newer: Iterable[Happening]) -> None:
         """What happened since."""
-        self._events.extend(newer)
+        came = tuple(newer)
+        self._events.extend(came)
+        if came:
+            self._answer = None
 
     def extend_back(self, older: Iterable[Happening]) -> None:
         """What happened before, newest first."""
         for event in older:
             if len(self._events) < EVENTS:
                 self._events.appendleft(event)
+                self._answer = None
 
 
 class Trend:

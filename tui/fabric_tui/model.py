@@ -11,7 +11,7 @@ from fabric_broker.control_plane import ControlPlane
 from fabric_broker.keys import split_learner_id
 from fabric_broker.records import JobRecord, PoolRecord, RunStatus
 from fabric_broker.view import LearnerView
-from fabric_broker.watch import Board, Happening, Inspected, Watched
+from fabric_broker.watch import Board, Inspected, Watched
 
 from .history import EventLog, LossHistory, Trend
 from .listing import SortKey
@@ -108,6 +108,7 @@ class Model:
                 changed.add(id)
         self.events.extend(update.events)
         self.events.extend_back(update.older)
+        self.events.complete = self.events.complete or self.events.oldest == update.first
         if update.events:
             self.last = update.events[-1].id
         nodes = self._advance(update.now, update.board)
@@ -221,16 +222,12 @@ class Model:
         known = [eta for eta in etas if eta is not None]
         return max(known) if known and len(known) == len(etas) else None
 
-    def events_of(self, learner: str) -> list[Happening]:
-        """What is known to have happened to a learner, oldest first."""
-        return [event for event in self.events if event.learner == learner]
-
     def last_job(self, learner: str) -> str | None:
         """The job that holds a learner, or the last one that is known to have held it."""
         view = self.learners.get(learner)
         if view is not None and view.job is not None:
             return view.job
-        jobs = (event.more.get("job") for event in self.events.backwards() if event.learner == learner)
+        jobs = (event.more.get("job") for event in reversed(self.events.of(learner)))
         return next((job for job in jobs if job), None)
 
     def views(self, ids: Iterable[str]) -> list[LearnerView]:

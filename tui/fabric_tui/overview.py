@@ -67,6 +67,8 @@ class Overview(Vertical):
         self._runs = Listing(table.things(), table.order)
         self._runs.show(sort=table.sorts["Run"])
         self._worst = _Worst()
+        self._told = Text()
+        self._more = ""
         self.grid = Grid(self._runs, table.columns, id="runs", empty=lambda: "no run yet")
         columns = (Column("Enter shows them", 0, lambda id: (f"▲ {id}", "red")),)
         self.worst = Grid(self._worst, columns, id="worst", empty=lambda: "✔ nothing is wrong")
@@ -89,7 +91,9 @@ class Overview(Vertical):
         found = problems(self._model)
         self._worst.problems = found[:WORST]
         more = f" (the first {WORST} of {len(found)})" if len(found) > WORST else ""
-        self.query_one("#worst-head", Static).update(f"Worst problems{more}")
+        if more != self._more:
+            self._more = more
+            self.query_one("#worst-head", Static).update(f"Worst problems{more}")
         self.grid.changed()
         self.worst.changed()
         self.tell()
@@ -99,7 +103,10 @@ class Overview(Vertical):
         small = self.app.size.height < 30
         self.set_class(small, "small")
         width = max(20, self.size.width - 2)
-        self.query_one("#numbers", Static).update(numbers(self._model, self._now(), width, small=small))
+        told = numbers(self._model, self._now(), width, small=small)
+        if told != self._told:
+            self._told = told
+            self.query_one("#numbers", Static).update(told)
 
     def problem(self, id: str) -> Problem | None:
         """The problem in a row of the lower table."""

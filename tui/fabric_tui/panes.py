@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
@@ -57,7 +56,7 @@ class TablePane(Vertical, Generic[T]):
         )
         self._told = Static(classes="told", markup=False)
         self._error = ""
-        self._extra: Callable[[], str] = str
+        self._said = ""
 
     def compose(self) -> ComposeResult:
         """The grid above the line."""
@@ -104,7 +103,10 @@ class TablePane(Vertical, Generic[T]):
         if self._error:
             parts = [self._error]
         self._told.set_class(bool(self._error), "wrong")
-        self._told.update(" · ".join(parts))
+        text = " · ".join(parts)
+        if text != self._said:
+            self._said = text
+            self._told.update(text)
 
     def _empty(self) -> str:
         if self.filter_text or self.only_problems:

@@ -57,8 +57,7 @@ class _Canvas:
     """Cells of 2 × 4 dots each over a range of x and y."""
 
     def __init__(self, columns: int, rows: int, x: Point, y: Point) -> None:
-        self.x = x if x[0] < x[1] else (x[0] - 0.5, x[1] + 0.5)
-        self.y = y if y[0] < y[1] else (y[0] - 0.5, y[1] + 0.5)
+        self.x, self.y = x, y
         self._columns, self._rows = columns, rows
         self._cells = [[0] * columns for _ in range(rows)]
 
@@ -89,13 +88,18 @@ class _Canvas:
         return ["".join(chr(0x2800 + cell) if cell else " " for cell in row) for row in self._cells]
 
     def _place(self, x: float, y: float) -> tuple[int, int]:
-        across = (x - self.x[0]) / (self.x[1] - self.x[0])
-        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        across, up = _share(x, *self.x), _share(y, *self.y)
         return round(across * (2 * self._columns - 1)), round((1 - up) * (4 * self._rows - 1))
 
     def _dot(self, column: int, row: int) -> None:
         if 0 <= column < 2 * self._columns and 0 <= row < 4 * self._rows:
             self._cells[row // 4][column // 2] |= _DOTS[row % 4][column % 2]
+
+
+def _share(value: float, low: float, high: float) -> float:
+    """Where a value lies between two, 0 to 1; in the middle if nothing is between. Halved, lest it overflow."""
+    spread = high / 2 - low / 2
+    return min(1.0, max(0.0, (value / 2 - low / 2) / spread)) if spread > 0 else 0.5
 
 
 def heat_map(points: Sequence[tuple[float, float, float]], width: int, height: int) -> list[str]:
@@ -106,11 +110,10 @@ def heat_map(points: Sequence[tuple[float, float, float]], width: int, height: i
         return []
     xs, ys, zs = zip(*finite, strict=True)
     low, high = min(zs), max(zs)
-    spread = (high - low) or 1.0
     cells = _nearest(finite, columns, rows)
     lines = []
     for row, values in enumerate(cells):
-        shades = "".join(_SHADES[min(5, int((value - low) / spread * 6))] for value in values)
+        shades = "".join(_SHADES[min(5, int(_share(value, low, high) * 6))] for value in values)
         label = short(max(ys)) if row == 0 else short(min(ys)) if row == rows - 1 else ""
         lines.append(f"{label:>{_LABEL - 1}} │{shades}")
     left, right = short(min(xs)), short(max(xs))
@@ -122,13 +125,12 @@ def _nearest(points: Sequence[tuple[float, float, float]], columns: int, rows: i
     """The value for each cell: its own points' mean, else what its neighbours spread into it."""
     left, right = min(point[0] for point in points), max(point[0] for point in points)
     low, high = min(point[1] for point in points), max(point[1] for point in points)
-    wide, tall = (right - left) or 1.0, (high - low) or 1.0
     sums: dict[tuple[int, int], list[float]] = {}
     for x, y, z in points:
-        column = min(columns - 1, int((x - left) / wide * columns))
-        row = min(rows - 1, int((high - y) / tall * rows))
+        column = min(columns - 1, int(_share(x, left, right) * columns))
+        row = min(rows - 1, int((1 - _share(y, low, high)) * rows))
         sums.setdefault((row, column), []).append(z)
-    values = {place: sum(zs) / len(zs) for place, zs in sums.items()}
+    values = {place: sum(z / len(zs) for z in zs) for place, zs in sums.items()}
     edge = list(values)
     while edge:
         reached = []

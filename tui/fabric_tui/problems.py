@@ -93,6 +93,8 @@ def _pools(model: Model) -> list[Problem]:
 
 def _learners(model: Model) -> list[Problem]:
     sums: Counter[tuple[str, str]] = Counter()
+    if not any(model.counts[state] for state in ("quarantined", "failed", "delayed")):
+        return []
     for learner in model.learners.values():
         if learner.state in ("quarantined", "failed", "delayed"):
             sums[learner.state, learner.run] += 1

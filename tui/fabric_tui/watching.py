@@ -181,7 +181,8 @@ class WatchingApp(App[None]):
         now = self.model.now + (self.options.clock() - self._heard)
         line = health_line(self.model, self._badges, now, retry_in, screens)
         for bar in self.screen.query(".health").results(Static):
-            bar.update(line)
+            if bar.content != line:
+                bar.update(line)
         told = notice(self.model, retry_in)
         self.query_one("#main").display = told is None
         self._notice.display = told is not None

@@ -69,20 +69,23 @@ def clean(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in at most six cells: ``9s``, ``4m07``, ``3h05``, ``12d03h``."""
+    """A duration in at most six cells: ``9s``, ``4m``, ``3h05``, ``12d03h``."""
     whole = int(max(0.0, seconds))
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}"
+        return f"{whole // 60}m"
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}"
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
 def age(now: float, then: float | None) -> str:
-    """How long ago ``then`` was; "–" if it is not known."""
-    return "–" if then is None else duration(now - then)
+    """How long ago ``then`` was, below a minute in steps of 5 s, for each change is painted; "–" if it is not known."""
+    if then is None:
+        return "–"
+    seconds = now - then
+    return duration(seconds if seconds >= 60 else seconds // 5 * 5)
 
 
 def count(number: float) -> str:

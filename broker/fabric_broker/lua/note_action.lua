@@ -4,6 +4,6 @@
 -- First write: freeing, because a user must be able to act when memory is full; the stream is capped.
 begin_freeing()
 tell_event(args.learner, args.run, 'asked', '', '', {
-  by = args.by, verb = args.verb, target = args.target, count = int(args.count),
+  'by', args.by, 'verb', args.verb, 'target', args.target, 'count', int(args.count),
 })
 return 'ok'

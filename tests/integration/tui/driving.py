@@ -1,0 +1,68 @@
+"""Runs the app without a terminal and waits for what it shows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from textual.pilot import Pilot
+
+from fabric_broker.connection import Server
+from fabric_tui.app import FabricApp, Options
+from fabric_tui.live import LiveSource
+
+WAIT = 20.0  # s
+
+
+def live_app(url: str, *, fabric: str = "default", password: str | None = None, **options: Any) -> FabricApp:
+    """An app on a Redis; a short tick, so that tests need not wait."""
+    told = {"by": "anna@login1", "tick": 0.05} | options
+    return FabricApp(lambda: LiveSource(Server(url, password), fabric, timeout=2.0), Options(**told))
+
+
+def screen_text(app: FabricApp) -> str:
+    """What is on the screen."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+class Driver:
+    """Presses keys, and waits on conditions."""
+
+    def __init__(self, app: FabricApp, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + WAIT
+        while not condition():
+            assert time.monotonic() < deadline, (
+                f"{what}: not within {WAIT} s; the screen:\n{screen_text(self.app)}"
+            )
+            await self.pilot.pause(0.02)
+
+    async def see(self, *texts: str) -> str:
+        """Wait until all of these are on the screen."""
+        await self.until(lambda: all(text in screen_text(self.app) for text in texts), f"to see {texts}")
+        return screen_text(self.app)
+
+    async def miss(self, text: str) -> None:
+        """Wait until this is not on the screen."""
+        await self.until(lambda: text not in screen_text(self.app), f"to miss {text}")
+
+
+def drive(
+    app: FabricApp, script: Callable[[Driver], Awaitable[None]], *, size: tuple[int, int] = (120, 40)
+) -> None:
+    """Run the app for as long as the script runs; what the app raised is raised."""
+
+    async def run() -> None:
+        async with app.run_test(size=size) as pilot:
+            await script(Driver(app, pilot))
+
+    asyncio.run(run())
