@@ -32,7 +32,7 @@ class TablePane(Vertical, Generic[T]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", id="filter", key_display="/"),
-        Binding("s", "sort", "Sort", id="sort"),
+        Binding("s", "app.sort", "Sort", id="sort"),
         Binding("S", "reverse", "Reverse", id="sort.reverse", show=False),
         Binding("space", "mark", "Mark", id="mark"),
         Binding("a", "mark_all", "Mark all shown, or none", id="mark.all", show=False),
@@ -50,7 +50,9 @@ class TablePane(Vertical, Generic[T]):
         self.grid = Grid(self.listing, table.columns, follow=follow, empty=self._empty)
         self.filter_text = ""
         self.only_problems = False
-        self.sorted_by = ""
+        self.sorted_by = table.sorted_by
+        self.listing.show(sort=table.sorts.get(table.sorted_by))
+        self.grid.sorted_by = table.sorted_by
         self._input = Input(
             placeholder="state:failed node:n12 loss>0.1 !pool:gpu text", classes="filter", compact=True
         )

@@ -13,7 +13,7 @@ from fabric_broker.connection import Server
 from fabric_tui.app import FabricApp, Options
 from fabric_tui.live import LiveSource
 
-WAIT = 20.0  # s
+WAIT = 10.0  # s
 
 
 def live_app(url: str, *, fabric: str = "default", password: str | None = None, **options: Any) -> FabricApp:
@@ -62,7 +62,7 @@ def drive(
     """Run the app for as long as the script runs; what the app raised is raised."""
 
     async def run() -> None:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             await script(Driver(app, pilot))
 
     asyncio.run(run())

@@ -46,6 +46,8 @@ class Table(Generic[T]):
     problem: Callable[[T], bool]
     order: Callable[[str], SortKey] = lambda id: (id,)
     descending: bool = False
+    sorted_by: str = ""
+    """a column's title; "": by id alone"""
     empty: str = ""
     copies: Callable[[str], str] = field(default=lambda id: id)
     """what `y` puts into the clipboard"""

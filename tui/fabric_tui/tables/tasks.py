@@ -22,6 +22,7 @@ def tasks(model: Model, now: Clock) -> Table[Task]:
         sorts=_sorts(),
         fields=_fields(now),
         problem=lambda task: task.kind == "failed",
+        sorted_by="State",
         empty="no task waits, runs or failed",
     )
 
@@ -43,14 +44,14 @@ def _columns(model: Model, now: Clock) -> tuple[Column, ...]:
         Column("State", 11, cell(lambda task: words.state(words.TASK, task.kind))),
         Column("Task", 20, lambda id: (id, ""), rank=1),
         Column("Call", 30, cell(lambda task: (task.description, ""))),
-        Column("Age", 6, cell(lambda task: (age(task), "")), right=True),
+        Column("Age", 7, cell(lambda task: (age(task), "")), right=True),
         Column("Error", 0, cell(lambda task: (end(task), "red")), least=14),
     )
 
 
 def _sorts() -> Mapping[str, Callable[[Task], SortKey]]:
     return {
-        "State": lambda task: (("running", "waiting", "failed").index(task.kind),),
+        "State": lambda task: (("failed", "running", "waiting").index(task.kind),),
         "Age": lambda task: number_first(task.created),
     }
 
