@@ -68,6 +68,8 @@ class Overview(Vertical):
         self._runs.show(sort=table.sorts["Run"])
         self._worst = _Worst()
         self._told = Text()
+        self._numbers = Static(classes="numbers")
+        self._head = Static("Worst problems", classes="head")
         self._more = ""
         self.grid = Grid(self._runs, table.columns, id="runs", empty=lambda: "no run yet")
         columns = (Column("Enter shows them", 0, lambda id: (f"▲ {id}", "red")),)
@@ -75,10 +77,10 @@ class Overview(Vertical):
 
     def compose(self) -> ComposeResult:
         """Numbers, runs, problems."""
-        yield Static(classes="numbers", id="numbers")
+        yield self._numbers
         yield Static("Runs", classes="head")
         yield self.grid
-        yield Static("Worst problems", classes="head", id="worst-head")
+        yield self._head
         yield self.worst
 
     def update(self, changes: Changes) -> None:  # noqa: ARG002 - all of it is cheap
@@ -93,7 +95,7 @@ class Overview(Vertical):
         more = f" (the first {WORST} of {len(found)})" if len(found) > WORST else ""
         if more != self._more:
             self._more = more
-            self.query_one("#worst-head", Static).update(f"Worst problems{more}")
+            self._head.update(f"Worst problems{more}")
         self.grid.changed()
         self.worst.changed()
         self.tell()
@@ -106,7 +108,7 @@ class Overview(Vertical):
         told = numbers(self._model, self._now(), width, small=small)
         if told != self._told:
             self._told = told
-            self.query_one("#numbers", Static).update(told)
+            self._numbers.update(told)
 
     def problem(self, id: str) -> Problem | None:
         """The problem in a row of the lower table."""
