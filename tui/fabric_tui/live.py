@@ -135,7 +135,7 @@ class LiveSource:
             rows = cast(Any, await self._redis.xrevrange(name, count=_LOG_TAIL))[::-1]
         else:
             rows = cast(Any, await self._redis.xrange(name, min=f"({ask.log_after}", count=_LOG_TAIL))
-        lines = tuple(_log_text(id, fields) for id, fields in rows)
+        lines = tuple(log_text(id, fields) for id, fields in rows)
         return LogLines(ask.log, lines, fresh=ask.log_after is None)
 
     async def _control(self, ask: Ask) -> Update | None:
@@ -145,7 +145,8 @@ class LiveSource:
         return told
 
 
-def _log_text(id: bytes, fields: Mapping[bytes, bytes]) -> LogText:
+def log_text(id: bytes, fields: Mapping[bytes, bytes]) -> LogText:
+    """A line of a job's log, from its stream."""
     return LogText(
         id.decode(),
         int(id.split(b"-")[0]) / 1000,

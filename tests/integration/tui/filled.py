@@ -22,6 +22,11 @@ def broker_of(redis: Any, name: str = "default") -> Broker:
     return Broker(redis, name)
 
 
+def now_ms(broker: Broker) -> int:
+    """The broker's clock: that of the test, if it has one, else Redis TIME."""
+    return int(broker.redis.get("test:clock") or broker.redis.time()[0] * 1000)
+
+
 def add_run(
     broker: Broker, run: str, learners: int, *, name: str = "sweep", pool: str = "local", **more: Any
 ) -> None:
@@ -39,7 +44,7 @@ def add_job(broker: Broker, job: str, *, pool: str = "local", node: str = "n1", 
     """A job that runs."""
     record = {"pool": pool, "state": "submitting", "slots": "4", "intent": job.partition(".")[0]}
     broker.redis.hset(broker.keys.job(job), mapping=record | fields)
-    broker.redis.zadd(broker.keys.jobs, {job: broker.redis.time()[0] * 1000})
+    broker.redis.zadd(broker.keys.jobs, {job: now_ms(broker)})
     broker.do(
         calls.claim(
             job,
@@ -117,7 +122,7 @@ def small_fabric(broker: Broker, *, learners: int = 40) -> None:
 
 def lead(broker: Broker, seconds: float = 10**6) -> None:
     """A submitter is alive."""
-    now = broker.redis.time()[0] * 1000
+    now = now_ms(broker)
     told = {
         "nonce": "n",
         "epoch": "1",
