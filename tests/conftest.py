@@ -42,8 +42,13 @@ def _redis7() -> str | None:
     return None
 
 
+def _tmux() -> str | None:
+    """Why there is no terminal to drive, or None."""
+    return None if shutil.which("tmux") else "no tmux on PATH"
+
+
 REQUIRED = os.environ.get("FABRIC_TEST_REQUIRE", "").split(",")
-LACKS: dict[str, Callable[[], str | None]] = {"redis7": functools.cache(_redis7)}
+LACKS: dict[str, Callable[[], str | None]] = {"redis7": functools.cache(_redis7), "tmux": _tmux}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
