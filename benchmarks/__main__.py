@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from benchmarks import agent_memory, help_time, reassign, serial_slot, short_learners, two_slots
+from benchmarks import agent_memory, bench_tui, help_time, reassign, serial_slot, short_learners, two_slots
 from benchmarks.machine import machine
 from benchmarks.rounds import talk
 from benchmarks.stand import stand
@@ -17,7 +17,7 @@ from benchmarks.table import Row, table
 
 ALL = {
     module.__name__.rpartition(".")[2]: module.measure
-    for module in (serial_slot, two_slots, short_learners, reassign, help_time, agent_memory)
+    for module in (serial_slot, two_slots, short_learners, reassign, help_time, agent_memory, bench_tui)
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HOW = """\

@@ -26,7 +26,7 @@ class GoingApp(WatchingApp):
         self._arrange()
         pane = self.pane
         pane.rebuild()
-        pane.grid.focus()
+        self.screen.set_focus(pane.grid)
         self.refresh_bindings()
         self._tell()
         self.feed.wake()

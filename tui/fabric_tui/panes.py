@@ -24,8 +24,7 @@ class TablePane(Vertical, Generic[T]):
 
     DEFAULT_CSS = """
     TablePane > Horizontal { height: 1; }
-    TablePane .filter { display: none; height: 1; border: none; padding: 0 1; width: 1fr; }
-    TablePane.filtering .filter { display: block; }
+    TablePane .filter { height: 1; border: none; padding: 0 1; width: 1fr; }
     TablePane .told { height: 1; padding: 0 1; color: $text-muted; width: 1fr; }
     TablePane.filtering .told { width: auto; max-width: 60%; }
     TablePane .told.wrong { color: $text-error; }
@@ -56,6 +55,7 @@ class TablePane(Vertical, Generic[T]):
         self._input = Input(
             placeholder="state:failed node:n12 loss>0.1 !pool:gpu text", classes="filter", compact=True
         )
+        self._input.display = False
         self._told = Static(classes="told", markup=False)
         self._error = ""
         self._said = ""
@@ -158,8 +158,10 @@ class TablePane(Vertical, Generic[T]):
     def action_filter(self) -> None:
         """Type a filter."""
         self.add_class("filtering")
+        self._input.display = True
         self._input.value = self.filter_text
-        self._input.focus()
+        # At once: the letters that were typed ahead belong to the filter and must not be taken for keys.
+        self.screen.set_focus(self._input)
         self.tell()
 
     def set_filter(self, text: str) -> bool:
@@ -212,8 +214,9 @@ class TablePane(Vertical, Generic[T]):
 
     def _leave_filter(self) -> None:
         self.remove_class("filtering")
+        self._input.display = False
         self._error = ""
-        self.grid.focus()
+        self.screen.set_focus(self.grid)
         self.tell()
 
     def action_back(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,11 +19,15 @@ SHOTS = {
 """By file name: size of the terminal, keys, filter of the learners' table."""
 
 
+def _same(source: ReplaySource) -> ReplaySource:
+    return source
+
+
 async def shoot(recording: Path, folder: Path) -> None:
     """Draw them all."""
     for name, (size, keys, text) in SHOTS.items():
         source = ReplaySource(recording, upto=float("inf"))
-        app = FabricApp(lambda source=source: source, Options(replaying=True, clock=lambda: 0.0, tick=0.05))
+        app = FabricApp(partial(_same, source), Options(replaying=True, clock=lambda: 0.0, tick=0.05))
         async with app.run_test(size=size) as pilot:
             while not app.model.now:
                 await pilot.pause(0.02)

@@ -77,7 +77,7 @@ def fill(broker: Broker) -> None:
         ("slot 0 ready", "leased rsweep0.61", "checkpoint 1 of rsweep0.61: 4.2 kB, 60 points")
     ):
         owner = "rsweep0.61" if "rsweep0" in text else None
-        broker.redis.xadd(broker.keys.log("i3k.0"), log_fields(owner, text), id=f"{now + 900 * n}-0")  # type: ignore[arg-type]
+        broker.redis.xadd(broker.keys.log("i3k.0"), log_fields(owner, text), id=f"{now + 900 * n}-0")
     pending = {"pool": "gpu", "state": "pending", "slots": "2", "scheduler_id": "4712", "reason": "Resources"}
     broker.redis.hset(broker.keys.job("i7q.1"), mapping=pending)
     broker.redis.zadd(broker.keys.jobs, {"i7q.1": now})
