@@ -103,6 +103,7 @@ def test_failed_learners_are_marked_retried_and_done_and_redis_comes_back(
     terminal.keys("-l", "state:failed")
     terminal.see("3 of 5 learners")
     terminal.keys("Enter")
+    terminal.see("filter: state:failed")
     terminal.keys("g", "Space", "Space", "Space")
     terminal.see("3 marked")
     flag.touch()

@@ -30,7 +30,8 @@ class TablePane(Vertical, Generic[T]):
     TablePane .told.wrong { color: $text-error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter", id="filter", key_display="/"),
+        # With priority, so that letters typed ahead reach the filter and are not taken for keys of the table.
+        Binding("slash", "filter", "Filter", id="filter", key_display="/", priority=True),
         Binding("s", "app.sort", "Sort", id="sort"),
         Binding("S", "reverse", "Reverse", id="sort.reverse", show=False),
         Binding("space", "mark", "Mark", id="mark"),
@@ -157,10 +158,12 @@ class TablePane(Vertical, Generic[T]):
 
     def action_filter(self) -> None:
         """Type a filter."""
+        if self.has_class("filtering"):
+            self._input.insert_text_at_cursor("/")
+            return
         self.add_class("filtering")
         self._input.display = True
         self._input.value = self.filter_text
-        # At once: the letters that were typed ahead belong to the filter and must not be taken for keys.
         self.screen.set_focus(self._input)
         self.tell()
 
