@@ -74,8 +74,8 @@ def _facts(facts: dict[str, str]) -> str:
 
 
 def _verdict(rows: list[Row]) -> str:
-    missed = [row.what for row in rows if not row.passed]
-    return f"Missed: {'; '.join(missed)}." if missed else f"All {len(rows)} budgets are met."
+    missed = [row.what for row in rows if row.passed is False]
+    return f"Missed: {'; '.join(missed)}." if missed else "All budgets are met."
 
 
 if __name__ == "__main__":

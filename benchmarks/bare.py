@@ -1,19 +1,39 @@
-"""`adaptive.runner.simple` in a bare process: `python -m benchmarks.bare POINTS` prints points per second."""
+"""`adaptive.runner.simple` in bare processes; `python -m benchmarks.bare POINTS` is one of them."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
 
-TIMEOUT = 300  # s
 
-
-def measure(points: int) -> float:
-    """Points per second of one learner in a process of its own, without the start of Python and the imports."""
+def measure(points: int, processes: int = 1) -> float:
+    """Points per second of one learner in each process, without the start of Python and the imports."""
     command = [sys.executable, "-m", "benchmarks.bare", str(points)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT)
-    return float(told.stdout)
+    with contextlib.ExitStack() as stack:
+        running = []
+        for _ in range(processes):
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            running.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        for process in running:
+            _hear(process, "ready")
+        began = time.perf_counter()
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in running:
+            _hear(process, "done")
+        return processes * points / (time.perf_counter() - began)
+
+
+def _hear(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    heard = process.stdout.readline().strip()
+    if heard != word:
+        raise RuntimeError(f"a bare process ended with {process.wait(10)} before it was {word}")
 
 
 def _main(points: int) -> None:
@@ -22,9 +42,10 @@ def _main(points: int) -> None:
     from benchmarks.functions import learners
 
     (learner,) = learners(1)
-    began = time.perf_counter()
+    print("ready", flush=True)
+    sys.stdin.readline()
     simple(learner, npoints_goal=points)
-    print(points / (time.perf_counter() - began))
+    print("done", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,10 @@ class Budget:
             return (spread.min if self.worst else spread.median) >= self.bound
         return (spread.max if self.worst else spread.median) < self.bound
 
+    def text(self, unit: str) -> str:
+        worst = " at worst" if self.worst else ""
+        return f"{'≥' if self.at_least else '<'} {number(self.bound)} {unit}{worst}"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -31,29 +35,28 @@ class Row:
     what: str
     unit: str
     fabric: Spread
-    budget: Budget
+    budget: Budget | None = None
+    """None: a figure to compare with, not one to reach."""
     against: str | None = None
     other: Spread | None = None
     ratio: Spread | None = None
 
     @property
-    def passed(self) -> bool:
-        return self.budget.met(self.ratio or self.fabric)
+    def passed(self) -> bool | None:
+        return None if self.budget is None else self.budget.met(self.ratio or self.fabric)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "passed": self.passed}
 
     def cells(self) -> list[str]:
-        sign = "≥" if self.budget.at_least else "<"
-        unit = "×" if self.ratio else self.unit
         beside = f"{self.against}: {spread_text(self.other)}" if self.other else "–"
         return [
             f"{self.what}, {self.unit}",
             spread_text(self.fabric),
             beside,
             spread_text(self.ratio) if self.ratio else "–",
-            f"{sign} {number(self.budget.bound)} {unit}" + (" at worst" if self.budget.worst else ""),
-            "pass" if self.passed else "FAIL",
+            self.budget.text("×" if self.ratio else self.unit) if self.budget else "–",
+            {True: "pass", False: "FAIL", None: "–"}[self.passed],
         ]
 
 

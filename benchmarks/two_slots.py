@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks import bare
 from benchmarks.functions import learners
 from benchmarks.rounds import paired
 from benchmarks.stand import Stand
@@ -18,6 +19,7 @@ def measure(stand: Stand, rounds: int) -> list[Row]:
 
     one, two = stand.pool("one", slots=1), stand.pool("two", slots=2)
     result = paired(rounds, lambda: points_per_s(2, two), lambda: points_per_s(1, one))
+    machine = paired(rounds, lambda: bare.measure(POINTS, processes=2), lambda: bare.measure(POINTS))
     return [
         Row(
             what="two slots of one job, no-op function",
@@ -27,5 +29,14 @@ def measure(stand: Stand, rounds: int) -> list[Row]:
             other=result.theirs,
             ratio=result.ratio,
             budget=Budget(1.8, at_least=True),
-        )
+        ),
+        # Without a fabric: what these two cores allow, now and with whatever else runs on them.
+        Row(
+            what="(no fabric: two bare processes)",
+            unit="points/s",
+            fabric=machine.ours,
+            against="one bare process",
+            other=machine.theirs,
+            ratio=machine.ratio,
+        ),
     ]

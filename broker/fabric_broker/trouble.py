@@ -71,6 +71,10 @@ def classify(error: BaseException) -> Trouble:
         ((redis.TimeoutError, TimeoutError), Trouble.TIMEOUT),
         ((redis.ConnectionError, UnreachableError, OSError, EOFError), Trouble.UNREACHABLE),
     ]
+    # The asyncio client raises its own ConnectionError from whatever the handshake was answered.
+    cause = error.__cause__
+    if type(error) is redis.ConnectionError and isinstance(cause, redis.RedisError):
+        return classify(cause)
     for types, trouble in kinds:
         if isinstance(error, types):
             return trouble

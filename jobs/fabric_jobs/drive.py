@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from fabric_broker.errors import UsageError
-from fabric_broker.replay import REFUSALS
 
 from .asking import ask_of
 from .channel import AgentGone
@@ -155,7 +154,7 @@ def told_from(memo: Memo, learner: Any, point: Any) -> bool:
         return False
     try:
         learner.tell(point, value)
-    except REFUSALS:
+    except Exception:  # noqa: BLE001 - also a user's loss or arg_picker; it is evaluated, and told once more
         # Refused for its value, not its place: an evaluation may give another one.
         return False
     return True

@@ -5,6 +5,7 @@ Light, because every worker imports it: the user's function brings what it needs
 
 from __future__ import annotations
 
+import io
 import pickle
 import signal
 import sys
@@ -97,9 +98,17 @@ def start_worker(parent: int, initializer: bytes | None) -> None:
     die_with_parent(parent)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    show_lines_at_once()
     reseed()
     if initializer is not None:
         cloudpickle.loads(initializer)()
+
+
+def show_lines_at_once() -> None:
+    """Pass on each line when it is printed: a function's last words are what one wants to read."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 def reseed() -> None:

@@ -14,7 +14,7 @@ import cloudpickle
 
 from fabric_broker.errors import CorruptError, SignatureError, StoreError
 from fabric_broker.records import Pointer
-from fabric_broker.replay import REFUSALS, kept_points, points, requeue, set_data
+from fabric_broker.replay import kept_points, points, requeue, set_data
 from fabric_broker.signing import Signer
 from fabric_broker.store import Store, checkpoint_path, payload_path
 
@@ -149,5 +149,5 @@ def _lost(first: int, last: int) -> str:
 def _tell(learner: Any, memo: Memo, point: Any, value: Any) -> None:
     try:
         learner.tell(point, value)
-    except REFUSALS:
+    except Exception:  # noqa: BLE001 - also a user's loss or arg_picker; if it matters, it is raised when asked for
         memo.add(point, value)

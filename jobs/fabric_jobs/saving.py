@@ -84,7 +84,15 @@ class Saver:
         self._asked = restored.damaged
         self._due = time.monotonic() + order.save_interval
         self._not_before = 0.0
+        self._progress: tuple[tuple[int, int], dict[str, Any]] | None = None
         self._saving: tuple[threading.Thread, _Save] | None = None
+
+    def progress(self) -> dict[str, Any]:
+        """How far the learner is; asked again only after new points, because it may be costly."""
+        state = self._finished.seq, self._learner.npoints  # the memo adds points that are not finished now
+        if self._progress is None or self._progress[0] != state:
+            self._progress = state, progress(self._learner)
+        return self._progress[1]
 
     def ask(self) -> None:
         """Save as soon as possible, even without new points."""
@@ -168,7 +176,7 @@ class Saver:
             "n": self._n,
             "token": self._order.token,
             "upto": seq,
-            **progress(learner),
+            **self.progress(),
             "reason": reason,
         }
         self._n += 1  # also when it fails: names are never used twice

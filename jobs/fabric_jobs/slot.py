@@ -20,7 +20,7 @@ from fabric_broker.store import Store
 from . import channel
 from .channel import AgentGone, Down, Up
 from .drive import Course, EvaluationError, Options, Stop, serial, shown
-from .evaluate import Failure, failure_of
+from .evaluate import Failure, failure_of, show_lines_at_once
 from .executors import Pool
 from .finished import Finished
 from .goals import Goal, goal_of
@@ -28,7 +28,7 @@ from .inbox import Inbox
 from .lease import LeaseOrder
 from .pooled import Pooled
 from .restore import restore
-from .saving import Saver, progress
+from .saving import Saver
 
 TEXT_CHARS: Final = 2_000
 TRACEBACK_CHARS: Final = 16_000
@@ -192,11 +192,11 @@ class _Held:
         elif stop is None or stop.save:
             self._save_or_warn()
         if failure is not None:
-            self._slot.raised(failure, point, progress(self._learner))
+            self._slot.raised(failure, point, self._saver.progress())
         elif stop is not None:
-            self._slot.send(Up.STOPPED, {"cause": stop.cause, **progress(self._learner)})
+            self._slot.send(Up.STOPPED, {"cause": stop.cause, **self._saver.progress()})
         else:
-            self._slot.send(Up.DONE, progress(self._learner))
+            self._slot.send(Up.DONE, self._saver.progress())
 
     def _look(self) -> Stop | None:
         """Once in a while between evaluations: what the agent says, and what is due."""
@@ -210,7 +210,7 @@ class _Held:
         self._saver.tick()
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + self._order.log_interval
-            self._slot.send(Up.STATUS, {**progress(self._learner), "seq": self._course.finished.seq})
+            self._slot.send(Up.STATUS, {**self._saver.progress(), "seq": self._course.finished.seq})
         return stop
 
     def _save_done(self) -> Failure | None:
@@ -243,9 +243,7 @@ def be_slot(up: int, down: int, out: int, signer: Signer, node: str) -> int:
     os.dup2(out, 2)
     os.close(null)
     os.close(out)
-    # What a user's function prints right before it crashes is what one wants to read.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    show_lines_at_once()
     os.register_at_fork(after_in_child=lambda: _disconnect(up, down))
     try:
         Slot(up, down, signer, node).serve()

@@ -34,7 +34,7 @@ HEAVY = (
 # Where packages come from and where checkouts lie is for pip's settings and for the user to say. (Brackets, so that
 # this file does not match itself.)
 LEAKS = re.compile(
-    r"pypi[.]org|pythonhosted[.]org|deb[.]debian[.]org|registry[.]npmjs|(?:extra-)?index-ur[l]\b|find-link[s]\b"
+    r"pypi[.]org|python[h]osted[.]org|deb[.]debian[.]org|registr[y][.]npmjs|(?:extra-)?index-ur[l]\b|find-link[s]\b"
     r"|(?<![\w.}])/(?:root|work|farm)/"
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 from tests.redis_process import RedisProcess
 
-from fabric_broker.connection import Server, connect
+from fabric_broker.connection import Server, connect, connect_async
 from fabric_broker.errors import FabricError, UnreachableError, UsageError, WrongPasswordError
 from fabric_broker.program import Program, find_program
 from fabric_broker.trouble import Trouble, as_fabric_error, classify
@@ -62,6 +63,20 @@ def test_out_of_memory(server):
     with server.client() as client:
         client.config_set("maxmemory", "1")
         assert {trouble(call) for call in as_everyone_calls(client)} == {Trouble.OOM}
+
+
+def test_a_refused_password_is_told_whichever_client_asks(server):
+    with server.client() as client:
+        client.config_set("requirepass", "right")
+    wrong = Server(server.url, "wrong")
+    with connect(wrong) as client:
+        assert trouble(client.ping) is Trouble.WRONG_PASSWORD
+
+    async def ask() -> None:
+        async with connect_async(wrong) as client:
+            await client.ping()
+
+    assert trouble(lambda: asyncio.run(ask())) is Trouble.WRONG_PASSWORD
 
 
 def test_a_replica_and_a_server_without_its_replicas_refuse_writes(server):

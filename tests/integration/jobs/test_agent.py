@@ -145,6 +145,7 @@ def test_an_agent_of_an_unknown_job_leaves(world):
     assert "no such job" in w.log(job)
 
 
+@pytest.mark.long
 def test_superfluous_checkpoints_are_removed(world):
     w = world()
     run = w.submit([counted(w.file("0"), 0.01)], npoints=500, save_interval=0.3)
@@ -232,6 +233,7 @@ def test_a_killed_slot_loses_no_point_and_its_learner_goes_on_at_once(world):
     assert w.learner(run).attempts == 0
 
 
+@pytest.mark.long
 def test_a_killed_fork_server_takes_its_slots_along_and_is_replaced(world):
     w = world(slots=2)
     run = w.submit([counted(w.file(str(i)), 0.01) for i in range(2)], npoints=300)
@@ -251,6 +253,7 @@ def test_a_killed_fork_server_takes_its_slots_along_and_is_replaced(world):
         assert repeated(w.evaluated(str(i))) <= 10, "what the slots finished between two looks at them"
 
 
+@pytest.mark.long
 def test_a_killed_agent_leaves_no_process_and_its_learner_goes_on_when_the_lease_is_over(world):
     w = world()
     run = w.submit([counted(w.file("0"), 0.02)], npoints=200)
@@ -340,7 +343,8 @@ def thaw(w: World, job: str) -> None:
         process.send(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("slots_too", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("slots_too", [True, False])
 def test_a_zombie_writes_nothing_stops_and_goes_on_leasing(world, slots_too):
     w = world()
     run = w.submit([counted(w.file("0"), 0.02)], npoints=150, save_interval=0.5)

@@ -65,7 +65,7 @@ def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
         try:
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, OSError):  # gone, perhaps while it was looked at
             continue
     return found
 

@@ -110,22 +110,22 @@ def test_the_initializer_runs_once_before_the_first_learner(site, tmp_path):
     assert site.new_slot(act) == ["x"] * 4
 
 
-def test_functions_of_a_module_beside_the_script_are_found(site, tmp_path, monkeypatch):
-    (tmp_path / "beside_the_script.py").write_text(
+def test_functions_of_a_module_beside_the_slots_script_are_found(site, tmp_path, monkeypatch):
+    (tmp_path / "beside_the_slots_script.py").write_text(
         "from pathlib import Path\n"
         "def f(x):\n    return Path('here').read_text()\n"
         "def goal(learner):\n    return learner.npoints >= 3\n"
     )
     (tmp_path / "here").write_text("yes")
     monkeypatch.syspath_prepend(str(tmp_path))
-    import beside_the_script  # type: ignore[import-not-found]
+    import beside_the_slots_script  # type: ignore[import-not-found]
 
-    learner = items(beside_the_script.f, 3)
+    learner = items(beside_the_slots_script.f, 3)
     ledger = Ledger(
         site.signer,
         tmp_path / "s",
         learner,
-        goal=beside_the_script.goal,
+        goal=beside_the_slots_script.goal,
         cwd=tmp_path,
         sys_path=(str(tmp_path),),
     )
@@ -240,6 +240,18 @@ def test_what_the_function_prints_comes_out_at_once_and_disturbs_nothing(site, t
     printed = site.run(ledger)
     assert ledger.ending()[0] is Up.DONE
     assert printed.index("out 7\n") < printed.index("from a shell 7\n") < printed.index("out 8\n")
+
+
+def greet(x: Any) -> Any:
+    print("hello", x)
+    return x
+
+
+@pytest.mark.parametrize("executor", ["process-pool", "loky"])
+def test_what_workers_print_comes_out_too(site, tmp_path, executor):
+    ledger = Ledger(site.signer, tmp_path, items(greet, 3), executor=executor)
+    printed = site.run(ledger)
+    assert {f"hello {n}" for n in range(3)} <= set(printed.splitlines())
 
 
 def test_a_function_that_changes_folder_disturbs_no_other_learner(site, tmp_path):

@@ -265,6 +265,18 @@ def test_points_that_cannot_be_hashed_and_are_refused_come_into_the_memo(tmp_pat
     assert restored.memo.pairs() == [((1, [2]), 1)]
 
 
+def test_a_point_whose_telling_fails_in_user_code_stops_no_one(tmp_path, warned):
+    def pick(result: Any) -> Any:
+        return result.y
+
+    learner = adaptive.DataSaver(adaptive.SequenceLearner(abs, [5, 6]), pick)
+    ledger = Ledger(SIGNER, tmp_path, learner)
+    ledger.heard(Frame(channel.Up.POINT, dump((0, 5), "has no y")))
+    restored = warned.restore(ledger)
+    assert restored.learner.ask(1)[0] == [(0, 5)]
+    assert restored.memo.pairs() == [((0, 5), "has no y")]
+
+
 def test_unfinished_points_of_the_submitted_learner_are_asked_again(tmp_path, warned):
     learner = line()
     learner.ask(2)

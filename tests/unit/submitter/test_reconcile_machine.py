@@ -242,7 +242,9 @@ class Machine(RuleBasedStateMachine):
             self.memory = plan.memory
             intended += plan.want.get("p", 0)
             if intended:
-                asked += sum(isinstance(change, Ask) for change in plan.changes)
+                # One that was asked before is asked again when its task turns out to be lost.
+                asks = [change for change in plan.changes if isinstance(change, Ask)]
+                asked += sum(not self.world.job(ask.job[:-2]).wish for ask in asks)
             self.world.carry_out(plan)
             for name, intent in list(self.world.intents.items()):
                 if intent.state == "enqueued":
