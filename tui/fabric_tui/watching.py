@@ -85,6 +85,7 @@ class WatchingApp(App[None]):
         }
         self.side = DetailPane(self.model, self.now, whole=False, id="side")
         self._switcher = ContentSwitcher(initial="overview", id="panes")
+        self._main = Horizontal(id="main")
         self._notice = Static(id="notice")
         self._small = Static(id="small")
 
@@ -94,7 +95,7 @@ class WatchingApp(App[None]):
         """Health, the screens, the keys; what covers them when there is nothing to see."""
         yield Static(classes="health")
         with Container(id="body"):
-            with Horizontal(id="main"):
+            with self._main:
                 with self._switcher:
                     yield self.overview
                     yield from self.panes.values()
@@ -122,6 +123,8 @@ class WatchingApp(App[None]):
         return self.model.now + max(0.0, self.options.clock() - self._heard)
 
     def _deliver(self, updates: Sequence[Update]) -> None:
+        if not self.is_running:
+            return  # an answer that came while the screens were taken down
         if self.options.recorder is not None:
             self.options.recorder.note(updates)
         ids: set[str] = set()
@@ -168,6 +171,8 @@ class WatchingApp(App[None]):
 
     def _second(self) -> None:
         """Ages grow."""
+        if not self.is_running:
+            return
         if not self._badges.frozen:
             self.pane.grid.repaint()
             if self.pane is self.overview:
@@ -184,7 +189,7 @@ class WatchingApp(App[None]):
             if bar.content != line:
                 bar.update(line)
         told = notice(self.model, retry_in)
-        self.query_one("#main").display = told is None
+        self._main.display = told is None
         self._notice.display = told is not None
         if told is not None:
             self._notice.update(told)
@@ -223,6 +228,8 @@ class WatchingApp(App[None]):
         return self.learners.grid.cursor if self.side.display and self.pane is self.learners else None
 
     def _ask(self) -> Ask:
+        if not self.is_running:
+            return Ask()
         seen = self.learners.grid.seen if self.pane is self.learners else ()
         subject, screen = self.subject, self.screen
         job = (

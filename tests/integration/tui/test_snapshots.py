@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from textual.pilot import Pilot
 from fabric_tui.app import FabricApp, Options
 from fabric_tui.peek import Data
 from fabric_tui.recording import ReplaySource, read_recording
+from fabric_tui.shots import shoot
 from fabric_tui.updates import Snapshot, Trouble, Update
 
 RECORDING = Path(__file__).parent / "recordings" / "demo.jsonl.gz"
@@ -148,6 +150,17 @@ EMPTY = replace(first(), views={}, board=replace(first().board, runs={}, jobs={}
 def test_each_state(snap_compare: Any, updates: tuple[Update, ...], options: dict[str, Any]) -> None:
     run = keys("2") if updates[0] is not AWAY and "schema" not in str(updates) else keys()
     assert snap_compare(app(source=Canned(*updates), **options), terminal_size=NARROW, run_before=run)
+
+
+def test_the_screenshots_of_the_readme_are_what_their_command_draws(tmp_path: Path) -> None:
+    asyncio.run(shoot(RECORDING, tmp_path))
+    root = Path(__file__).parents[3]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for drawn in tmp_path.iterdir():
+        shown = root / "docs" / "img" / drawn.name
+        assert drawn.read_text(encoding="utf-8") == shown.read_text(encoding="utf-8"), "make screenshots"
+        assert f"docs/img/{drawn.name}" in readme
+    assert {drawn.stem for drawn in tmp_path.iterdir()} == {"overview", "learners", "detail"}
 
 
 def test_too_small(snap_compare: Any) -> None:
