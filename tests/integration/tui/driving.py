@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from textual import events
 from textual.pilot import Pilot
 
 from fabric_broker.connection import Server
@@ -14,6 +15,9 @@ from fabric_tui.app import FabricApp, Options
 from fabric_tui.live import LiveSource
 
 WAIT = 30.0  # s
+
+CHARACTERS = {"slash": "/", "space": " ", "plus": "+", "question_mark": "?"}
+"""What is typed by keys that have names."""
 
 
 def live_app(url: str, *, fabric: str = "default", password: str | None = None, **options: Any) -> FabricApp:
@@ -37,7 +41,15 @@ class Driver:
         self.patience = WAIT
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """Press keys one after another, each when the one before has been obeyed.
+
+        (Textual's own way waits until the process is idle, which on a busy machine is seconds late, or too early.)
+        """
+        for key in keys:
+            character = CHARACTERS.get(key, key if len(key) == 1 else None)
+            self.app.post_message(events.Key(key, character))
+            for _ in range(3):  # the app hands it to the focused widget, which hands it to whoever has the action
+                await self.pilot.pause(0)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + self.patience
@@ -45,7 +57,7 @@ class Driver:
             assert time.monotonic() < deadline, (
                 f"{what}: not within {self.patience} s; the screen:\n{screen_text(self.app)}"
             )
-            await self.pilot.pause(0.02)
+            await self.pilot.pause(0.04)
 
     async def see(self, *texts: str) -> str:
         """Wait until all of these are on the screen."""

@@ -208,7 +208,7 @@ def test_no_key_acts_on_a_stranger_after_the_learner_under_the_cursor_went(
         await driver.see("no learner is marked or under the cursor")
         assert not isinstance(driver.app.screen, Confirm)
         await driver.press("j")
-        assert driver.app.learners.grid.cursor == "rdemo.8"
+        await driver.until(lambda: driver.app.learners.grid.cursor == "rdemo.8", "the next one")
 
     drive(app, script)
 
@@ -250,7 +250,7 @@ def test_y_copies_by_osc_52(app: FabricApp) -> None:
         await driver.press("2")
         await driver.see("46 learners")
         await driver.press("j", "y")
-        assert driver.app.clipboard == "rdemo.1"
+        await driver.until(lambda: driver.app.clipboard == "rdemo.1", "a clipboard")
 
     drive(app, script)
 

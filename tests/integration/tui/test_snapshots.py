@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.tui.driving import Driver
 from textual.pilot import Pilot
 
 from fabric_tui.app import FabricApp, Options
 from fabric_tui.peek import Data
 from fabric_tui.recording import ReplaySource, read_recording
 from fabric_tui.shots import shoot
-from fabric_tui.updates import Snapshot, Trouble, Update
+from fabric_tui.updates import Names, Snapshot, Trouble, Update
 
 RECORDING = Path(__file__).parent / "recordings" / "demo.jsonl.gz"
 WIDE, NARROW = (120, 40), (80, 24)
@@ -36,7 +37,7 @@ class Canned:
         return self._updates
 
     async def tick(self, ask: Any) -> list[Update] | None:
-        return self._updates[-1:]
+        return [Names({})]
 
     async def do(self, calls: Any) -> list[Any]:
         raise AssertionError("nothing is acted on")
@@ -71,17 +72,15 @@ def keys(*pressed: str, learner: str | None = None) -> Callable[[Pilot[None]], A
 
     async def run(pilot: Pilot[None]) -> None:
         shown: Any = pilot.app
-        for _ in range(200):
-            if shown.model.now or shown.model.trouble:
-                break
-            await pilot.pause(0.02)
+        driver = Driver(shown, pilot)
+        await driver.until(lambda: bool(shown.model.now or shown.model.trouble), "something to show")
         if learner is not None:
-            await pilot.press("2")
+            await driver.press("2")
             shown.learners.grid.go_to(learner)
-        await pilot.press(*pressed)
-        await pilot.pause(0.3)
-        await pilot.wait_for_animation()
-        await pilot.pause()
+        await driver.press(*pressed)
+        if shown.model.connection == "live":
+            await driver.caught_up()
+        await pilot.wait_for_scheduled_animations()
 
     return run
 
