@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import (
     agent_memory,
+    bench_tui,
     help_time,
     reassign,
     replacement,
@@ -35,6 +36,7 @@ ALL = {
         submitter_load,
         help_time,
         agent_memory,
+        bench_tui,
     )
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")

@@ -45,10 +45,16 @@ def _redis7() -> str | None:
     return None
 
 
+def _tmux() -> str | None:
+    """Why there is no terminal to drive, or None."""
+    return None if shutil.which("tmux") else "no tmux on PATH"
+
+
 REQUIRED = os.environ.get("FABRIC_TEST_REQUIRE", "").split(",")
 LACKS: dict[str, Callable[[], str | None]] = {
     "redis7": functools.cache(_redis7),
     "slurm": functools.cache(private_slurm.lack),
+    "tmux": _tmux,
 }
 
 

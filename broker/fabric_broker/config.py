@@ -60,6 +60,12 @@ def _tables(value: object, _base: Path) -> Mapping[str, Mapping[str, Any]]:
     return MappingProxyType({name: MappingProxyType(table) for name, table in value.items()})
 
 
+def _texts(value: object, _base: Path) -> Mapping[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(each, str) and each for each in value.values()):
+        raise ValueError('a table of texts, such as "learner.retry" = "f5"')
+    return MappingProxyType(dict(value))
+
+
 def _about(doc: str, parse: Parse, variable: str | None = None, *, limited: bool = False) -> dict[str, Any]:
     """`limited`: a site can set a floor and a ceiling."""
     return {"doc": doc, "parse": parse, "variable": variable, "limited": limited}
@@ -144,6 +150,9 @@ class Config:
     )
     pools: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict, metadata=_about("the pools to make, one table [pools.NAME] each", _tables)
+    )
+    keys: Mapping[str, str] = field(
+        default_factory=dict, metadata=_about("other keys for fabric-tui, by id: [keys]", _texts)
     )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     limits: Limits = field(default_factory=Limits, repr=False, compare=False)

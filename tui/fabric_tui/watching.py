@@ -1,0 +1,264 @@
+"""The part of the app that watches: it owns model, feed and screens, and hands news to what is seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from textual import events, work
+from textual.app import App, ComposeResult
+from textual.containers import Container, Horizontal
+from textual.widgets import ContentSwitcher, Footer, Static
+
+from fabric_broker.watch import Happening
+
+from . import tables
+from .asking import Ask
+from .feed import TICK, Feed, Source
+from .grid import Grid
+from .health import Badges, health_line, notice, too_small
+from .live import NAMES_A_TICK
+from .model import Changes, Model
+from .overview import Overview
+from .panes import TablePane
+from .peek import Peeker
+from .recording import Recorder
+from .updates import Trouble, Update
+from .views import DetailPane, DetailScreen, LogScreen
+
+SIDE_PANE_FROM = 120
+"""Columns from which the detail is beside the table."""
+SEEN_AT_MOST = 200
+
+PANES = ("overview", "learners", "jobs", "pools", "events", "control")
+"""By their numbers, from 1 on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the app is started."""
+
+    read_only: bool = False
+    replaying: bool = False
+    by: str = "somebody"
+    """who acts, for the events"""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """other keys, by id"""
+    recorder: Recorder | None = None
+    peeker: Peeker | None = None
+    tick: float = TICK
+    clock: Callable[[], float] = time.monotonic
+    """seconds; goes on between two looks at Redis TIME"""
+
+
+class WatchingApp(App[None]):
+    """Shows a fabric; see `FabricApp` for all of it."""
+
+    CSS_PATH = "app.tcss"
+
+    def __init__(self, open_source: Callable[[], Source], options: Options | None = None) -> None:
+        super().__init__()
+        self.options = options or Options()
+        self.model = Model()
+        self.feed = Feed(open_source, self._ask, self._deliver, tick=self.options.tick)
+        self._badges = Badges(
+            read_only=self.options.read_only,
+            recording=self.options.recorder is not None,
+            replaying=self.options.replaying,
+        )
+        self._heard = self.options.clock()
+        self._retry_at = 0.0
+        self._history_wanted = 0
+        self._events: dict[str, Happening] = {}
+        self.overview = Overview(self.model, self.now, id="overview")
+        self.learners = TablePane(tables.learners(self.model, self.now), id="learners", title="Learners")
+        self.panes: dict[str, TablePane[Any]] = {
+            "learners": self.learners,
+            "jobs": TablePane(tables.jobs(self.model, self.now), id="jobs", title="Jobs"),
+            "pools": TablePane(tables.pools(self.model, self.now), id="pools", title="Pools"),
+            "events": TablePane(
+                tables.events(self.model, self._events), id="events", title="Events", follow=True
+            ),
+            "control": TablePane(tables.tasks(self.model, self.now), id="control", title="Control plane"),
+        }
+        self.side = DetailPane(self.model, self.now, whole=False, id="side")
+        self._switcher = ContentSwitcher(initial="overview", id="panes")
+        self._main = Horizontal(id="main")
+        self._notice = Static(id="notice")
+        self._small = Static(id="small")
+
+    # -- layout ----------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        """Health, the screens, the keys; what covers them when there is nothing to see."""
+        yield Static(classes="health")
+        with Container(id="body"):
+            with self._main:
+                with self._switcher:
+                    yield self.overview
+                    yield from self.panes.values()
+                yield self.side
+            yield self._notice
+        yield Footer(show_command_palette=False)
+        yield self._small
+
+    def on_mount(self) -> None:
+        """Begin to read."""
+        self.set_keymap(dict(self.options.keys))
+        self._tell()
+        self.set_interval(1.0, self._second)
+        self._read()
+        self.overview.grid.focus()
+
+    @work(exclusive=True, group="feed")
+    async def _read(self) -> None:
+        await self.feed.run()
+
+    # -- news ------------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Redis TIME at this moment."""
+        return self.model.now + max(0.0, self.options.clock() - self._heard)
+
+    def _deliver(self, updates: Sequence[Update]) -> None:
+        if not self.is_running:
+            return  # an answer that came while the screens were taken down
+        if self.options.recorder is not None:
+            self.options.recorder.note(updates)
+        ids: set[str] = set()
+        everything = False
+        for update in updates:
+            if isinstance(update, Trouble):
+                self._retry_at = self.options.clock() + update.wait
+                if update.attempt == 1 and update.kind != "unreachable":
+                    self.notify(update.text, severity="error", timeout=8, markup=False)
+            before = self.model.now
+            changes = self.model.apply(update)
+            if self.model.now != before:
+                self._heard = self.options.clock()
+            everything = everything or changes.learners is None or (changes.nodes and self.learners.shifting)
+            ids |= changes.learners or frozenset()
+        self._sort_events()
+        changes = Changes(None if everything else frozenset(ids))
+        # The table of learners keeps its order in small steps, so it is told even when it is not seen.
+        self.learners.listing.update(ids) if not everything else self.learners.rebuild()
+        self._paint(changes)
+
+    def _sort_events(self) -> None:
+        log = self.model.events
+        if not log:
+            self._events.clear()
+        elif log.oldest not in self._events or next(iter(self._events)) != log.oldest:
+            self._events.clear()
+            self._events.update((event.id, event) for event in log)
+        else:
+            fresh: list[Happening] = []
+            for event in log.backwards():
+                if event.id in self._events:
+                    break
+                fresh.append(event)
+            self._events.update((event.id, event) for event in reversed(fresh))
+
+    def _paint(self, changes: Changes) -> None:
+        if self.pane is self.learners:
+            self.learners.grid.changed()
+            self.learners.tell()
+        else:
+            self.pane.update(changes)
+        self._tell()
+
+    def _second(self) -> None:
+        """Ages grow."""
+        if not self.is_running:
+            return
+        if not self._badges.frozen:
+            self.pane.grid.repaint()
+            if self.pane is self.overview:
+                self.overview.tell()
+        self._tell()
+
+    def _tell(self) -> None:
+        retry_in = max(0.0, self._retry_at - self.options.clock())
+        here = self._switcher.current
+        screens = [(name.capitalize(), name == here) for name in PANES]
+        now = self.model.now + (self.options.clock() - self._heard)
+        line = health_line(self.model, self._badges, now, retry_in, screens)
+        for bar in self.screen.query(".health").results(Static):
+            if bar.content != line:
+                bar.update(line)
+        told = notice(self.model, retry_in)
+        self._main.display = told is None
+        self._notice.display = told is not None
+        if told is not None:
+            self._notice.update(told)
+        stale = self.model.connection == "stale"
+        for grid in self.pane.query(Grid):
+            if grid.dimmed != stale:
+                grid.dimmed = stale
+                grid.repaint()
+        self._tell_detail()
+
+    def _tell_detail(self) -> None:
+        screen = self.screen
+        if isinstance(screen, DetailScreen):
+            screen.pane.tell()
+        elif isinstance(screen, LogScreen):
+            screen.tell()
+        elif self.side.display:
+            self.side.show(self.learners.grid.cursor)
+
+    # -- what is looked at -----------------------------------------------------------------------------------
+
+    @property
+    def pane(self) -> Overview | TablePane[Any]:
+        """The screen at hand."""
+        current = self._switcher.current or "overview"
+        return self.overview if current == "overview" else self.panes[current]
+
+    @property
+    def subject(self) -> str | None:
+        """The learner that is shown in detail."""
+        screen = self.screen
+        if isinstance(screen, DetailScreen):
+            return screen.pane.learner
+        if isinstance(screen, LogScreen):
+            return screen.learner
+        return self.learners.grid.cursor if self.side.display and self.pane is self.learners else None
+
+    def _ask(self) -> Ask:
+        if not self.is_running:
+            return Ask()
+        seen = self.learners.grid.seen if self.pane is self.learners else ()
+        subject, screen = self.subject, self.screen
+        job = (
+            screen.job if isinstance(screen, LogScreen) else self.model.last_job(subject) if subject else None
+        )
+        lines = self.model.log if job == self.model.log_job else []
+        log = self.model.events
+        asked = tuple(self.model.requests.learners())
+        back = self.pane is self.panes["events"] or subject is not None
+        return Ask(
+            seen=(*seen, *asked)[:SEEN_AT_MOST],
+            learner=subject,
+            log=job,
+            log_after=lines[-1].id if lines else None,
+            control=self.pane is self.panes["control"] or self.options.recorder is not None,
+            before=log.oldest if back and log.may_grow_back else None,
+            nameless=self.model.nameless(NAMES_A_TICK),
+        )
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Another size."""
+        told = too_small(event.size.width, event.size.height)
+        self._small.display = told is not None
+        if told is not None:
+            self._small.update(told)
+        self._arrange(event.size.width)
+
+    def _arrange(self, width: int | None = None) -> None:
+        wide = (width or self.size.width) >= SIDE_PANE_FROM
+        self.side.display = wide and self._switcher.current == "learners"
+        if not self.side.display and self.side.has_focus:
+            self.pane.grid.focus()
