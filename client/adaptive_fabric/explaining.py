@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ from fabric_broker.survey import survey
 
 from .asking import asking
 from .learner_reasons import FINE, why_job, why_learner, why_run
+from .looking import last_lines
 from .reasons import Known, Reason, why_pool
 
 if TYPE_CHECKING:
@@ -86,12 +86,9 @@ def _end_of_log(fabric: Fabric, job: str) -> list[Reason]:
     """What it printed last. A job that never reached Redis has said it nowhere else."""
     path = fabric.home.job_log(job)
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            text = file.read().decode(errors="replace")
+        lines = last_lines(path, _TAIL_BYTES)[-_TAIL_LINES:]
     except OSError as error:
         return [Reason("no-log", f"its log {path} cannot be read here: {error.strerror}")]
-    lines = [line.strip() for line in text.splitlines() if line.strip()][-_TAIL_LINES:]
     if not lines:
         return [Reason("no-log", f"its log {path} is empty")]
     return [Reason("log", f"its log ends: {' / '.join(lines)}", f"read {path}")]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fabric_broker import events, intents, reads
@@ -19,6 +21,7 @@ from .asking import asking
 if TYPE_CHECKING:
     from .fabric import Fabric
 
+_FILE_BYTES: Final = 65536
 _PAUSE: Final = 0.5  # s between two looks at a log that is followed
 
 
@@ -122,9 +125,17 @@ class Logs:
     learner: str | None
 
     def lines(self) -> list[LogLine]:
-        """The lines that are kept, oldest first."""
+        """The lines that are kept, oldest first; of a job that never reached Redis, those of its file."""
         with asking(self.fabric.broker.redis):
-            return events.read_log(self.fabric.broker, self._jobs(), learner=self.learner)
+            found = events.read_log(self.fabric.broker, self._jobs(), learner=self.learner)
+        if found or self.job is None:
+            return found
+        path = self.fabric.home.job_log(self.job)
+        try:
+            texts, written = last_lines(path), path.stat().st_mtime
+        except OSError:
+            return []  # it has printed nothing, or its home is not seen from here
+        return [LogLine(f"file-{n}", written, self.job, None, text) for n, text in enumerate(texts)]
 
     def follow(self) -> Iterator[LogLine]:
         """The kept lines and then each new one, until the job or the learner has ended."""
@@ -160,6 +171,14 @@ class Logs:
                 return all(job.id != self.job for job in reads.job_records(self.fabric.broker, ended=False))
             (record,) = reads.learner_records(self.fabric.broker, [self.learner or ""])
             return record.state in TERMINAL
+
+
+def last_lines(path: Path, size: int = _FILE_BYTES) -> list[str]:
+    """The lines in the last so many bytes of a file, without empty ones; OSError."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+        text = file.read(size).decode(errors="replace")
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 def find_job(fabric: Fabric, job: str) -> JobRecord:

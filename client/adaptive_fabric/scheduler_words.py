@@ -19,7 +19,7 @@ class Meaning:
     fix: str = ""
 
 
-_CHANGE: Final = "change it (`fabric pool add`), or ask the site"
+_CHANGE: Final = "`fabric pool add` changes a pool"
 _WAIT: Final = "wait"
 
 _MEANINGS: Final = tuple(
@@ -29,38 +29,38 @@ _MEANINGS: Final = tuple(
             r"TimeLimit|MaxWall",
             True,
             "its walltime is longer than the partition, account or QOS allows",
-            f"shorten walltime: {_CHANGE}",
+            f"shorten walltime ({_CHANGE})",
         ),
         (
             r"PartitionNodeLimit|PartitionConfig",
             True,
             "it asks for more nodes or cores than the partition allows",
-            f"ask for fewer: {_CHANGE}",
+            f"ask for fewer ({_CHANGE})",
         ),
         (
             r"PerJob|PerNode",
             True,
             "it asks for more than its account or QOS allows one job",
-            f"ask for less: {_CHANGE}",
+            f"ask for less ({_CHANGE})",
         ),
         (
             r"BadConstraints",
             True,
             "no node has what it asks for",
-            f"mend constraint, gpus or memory: {_CHANGE}",
+            f"mend constraint, gpus or memory ({_CHANGE})",
         ),
         (
             r"InvalidAccount|InvalidQOS|^Invalid",
             True,
             "the scheduler does not know its account or QOS",
-            f"mend account or qos: {_CHANGE}",
+            f"mend account or qos ({_CHANGE})",
         ),
         (r"DependencyNeverSatisfied", True, "it waits for a job that failed", "mend its directives"),
         (
             r"Can Never Run",
             True,
             "no node of the queue could ever run it",
-            f"ask for less: {_CHANGE}",
+            f"ask for less ({_CHANGE})",
         ),
         (
             r"JobHeld|held|requeued.hold|JobHoldMaxRequeue",

@@ -12,6 +12,7 @@ from tests.system.processes import wait_for
 
 from adaptive_fabric import Fabric, Run
 from adaptive_fabric.explaining import explain_job, explain_learner, explain_pool
+from adaptive_fabric.looking import Logs
 from fabric_broker.home import Home
 from fabric_broker.records import JobRecord
 
@@ -88,6 +89,7 @@ def test_a_python_without_the_package_is_named(fabric: Fabric, home: Home, tmp_p
     assert job.reason is not None
     assert f"{bare} cannot import adaptive-fabric here: set python=" in job.reason
     assert "cannot import adaptive-fabric" in str(explain_job(fabric, job.id).because)
+    assert "No module named fabric_jobs" in "".join(line.text for line in Logs(fabric, job.id, None).lines())
     assert wait_for(
         lambda: [r for r in explain_pool(fabric, "local").because if r.code in ("back-off", "probation")],
         "a back-off",

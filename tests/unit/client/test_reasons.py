@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -393,3 +394,17 @@ def test_whatever_there_is_a_pool_gives_a_few_reasons_and_each_job_at_least_one(
 def test_whatever_there_is_a_learner_gives_a_reason(moment, state, until):
     there = learner(state, job="i0.0", slot=0, until=until, due=until)
     assert why_learner(moment, there)
+
+
+def test_every_code_is_told_in_the_docs_and_no_other_is():
+    root = Path(__file__).parents[3]
+    sources = ("reasons", "learner_reasons", "explaining")
+    text = "".join((root / "client" / "adaptive_fabric" / f"{name}.py").read_text() for name in sources)
+    codes = set(re.findall(r'Reason\(\s*"([a-z-]+)"', text))
+    by_stage = {"busy", "task-waits", "asked", "submitting"}
+    by_state = {"paused", "delayed", "waiting", "failed", "quarantined", "cancelled", "queued"}
+    table = [
+        line for line in (root / "docs" / "explain.md").read_text().splitlines() if line.startswith("| `")
+    ]
+    told = {code for line in table for code in re.findall(r"`([a-z-]+)`", line.split("|")[1])}
+    assert told == codes | by_stage | by_state

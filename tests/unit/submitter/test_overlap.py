@@ -69,11 +69,11 @@ def test_a_requeued_job_has_its_walltime_before_it_and_counts():
 
 
 @given(
-    ends=st.lists(st.floats(-100, 400), max_size=8),
+    ends=st.lists(st.integers(-100, 400), max_size=8),
     waiting=st.integers(0, 4),
     queued=st.integers(0, 30),
     limit=st.integers(0, 5),
-    overlap=st.floats(0, 200),
+    overlap=st.integers(0, 200),
 )
 def test_those_that_count_never_pass_the_limit_and_all_never_twice_the_limit(
     ends, waiting, queued, limit, overlap

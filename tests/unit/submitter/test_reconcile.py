@@ -8,7 +8,7 @@ import pytest
 from fabric_broker.intents import Again, Ask, Cancelling, Change, Close, Found, Mark, Over, Remember
 from fabric_broker.survey import IntentView, JobView, PoolView, Survey
 from fabric_submitter.adapters.scheduler import Listing, Seen
-from fabric_submitter.judging import STARTED, Rules, misses_someone
+from fabric_submitter.judging import Rules, misses_someone
 from fabric_submitter.reconcile import Memory, Plan, Scene, reconcile, shares
 
 RULES = Rules()
@@ -439,12 +439,3 @@ def test_somebody_is_missed_who_should_be_there_and_is_silent(target, missed):
 
 def test_jobs_are_divided_among_submits():
     assert (shares(7, 1), shares(7, 3), shares(2, 1000), shares(0, 5)) == ([1] * 7, [3, 3, 1], [2], [])
-
-
-def test_a_job_that_its_scheduler_runs_and_nobody_heard_of_says_so_until_it_speaks():
-    shown = listing("a", proof=False)
-    waits = intent("a", jobstate="pending")
-    assert of(see(waits, listing=shown, queued=1), Mark) == [Mark("a.0", "pending", "pending", STARTED)]
-    told = intent("a", jobstate="pending")
-    told = replace(told, jobs=(replace(told.jobs[0], reason=STARTED),))
-    assert of(see(told, listing=shown, queued=1), Mark) == [], "once"

@@ -286,6 +286,16 @@ class OverlapMachine(Machine):
         super().__init__()
         self.world.walltime, self.world.overlap = 60.0, 25.0
 
+    @rule(count=st.integers(1, 4))
+    def all_start_and_acquire(self, count):
+        """As a quiet scheduler does it: so that states deep in a walltime are reached."""
+        self.world.queued += count
+        self.ticks(1.0)
+        for choice in range(len(self.world.intents)):
+            self.a_task_submits(0, answered=True, refused=False)
+            self.an_agent_claims(choice)
+            self.an_agent_acquires(choice)
+
     @rule()
     def walltimes_end(self):
         for name in sorted(self.world.intents):
