@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fabric_broker import probes
 from fabric_broker.broker import Broker
+from fabric_broker.connection import address
 from fabric_broker.errors import FabricError, SchedulerError, UsageError
 from fabric_broker.home import Home
 from fabric_broker.probes import Report
@@ -22,6 +23,7 @@ from fabric_broker.survey import job_id
 from fabric_submitter.adapters.scheduler import Listing, Request, Scheduler, Seen, find
 from fabric_submitter.specs import Spec, spec_from_dict
 
+from . import pools
 from .asking import asking
 
 LONGEST_S: Final = 300.0
@@ -54,12 +56,14 @@ def probe(home: Home, broker: Broker, records: Sequence[PoolRecord], wait: float
     A probe is a job beside those that the pool may have.
     """
     sent: list[_Probe] = []
+    url = address(broker.redis)
     try:
         for record in records:
             try:
+                pools.check(home, url, spec_from_dict(record.spec), name=record.name)
                 sent.append(_Probe(home, record))
             except (UsageError, SchedulerError) as error:
-                yield Verdict(record.name, ok=False, text=f"its scheduler does not take a job: {error}")
+                yield Verdict(record.name, ok=False, text=f"no job can be sent: {error}")
         yield from _listen(broker, sent, wait)
     finally:
         for each in sent:

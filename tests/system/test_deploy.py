@@ -137,7 +137,7 @@ def test_server_and_submitter_run_as_a_job_that_comes_back(
     pool = 'kind = "slurm"\njobs = 2\nttl = 5\ngrace = 5\nidle_timeout = 5'
     home.config_file.write_text(f"poll_interval = 1\n[pools.batch]\n{pool}\n")
     monkeypatch.setenv("FABRIC_HOME", str(home.path))
-    monkeypatch.setenv("PATH", f"{PROGRAM.parent}:{os.environ['PATH']}")
+    slurm.env["PATH"] = f"{PROGRAM.parent}:{slurm.env['PATH']}"
     script = str(DEPLOY / "slurm" / "fabric-server.sh")
     server = slurm.run("sbatch", "--parsable", "-D", str(tmp_path), script).strip()
     says = tmp_path / "fabric-server.log"

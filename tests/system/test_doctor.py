@@ -16,7 +16,7 @@ from tests import fake_pbs
 from tests.slurm import Slurm as Cluster
 from tests.system.processes import of_home, wait_for
 
-from adaptive_fabric import PBS, Fabric, Local, Slurm
+from adaptive_fabric import PBS, Fabric, Local, Slurm, pools
 from adaptive_fabric.running import down, up
 from fabric_broker.config import Config
 from fabric_broker.home import Home
@@ -93,20 +93,26 @@ def test_without_waiting_no_job_is_sent(fabric: Fabric, home: Home) -> None:
 
 
 @pytest.mark.needs("slurm")
-def test_jobs_of_a_real_slurm_phone_home_or_say_why_they_do_not_start(
+def test_a_job_of_a_real_slurm_phones_home(slurm: Cluster, reachable: Fabric, home: Home) -> None:
+    reachable.pool("well", Slurm(partition="main", slots=3, walltime=3600), jobs=8)
+    ((ok, text),) = doctor(home).values()
+    assert ok, text
+    assert "from n" in text
+    wait_for(lambda: not slurm.jobs(), "nothing left in the queue")
+    no_trace_of_it(reachable)
+
+
+@pytest.mark.long
+@pytest.mark.needs("slurm")
+def test_jobs_of_a_real_slurm_say_why_they_do_not_start_or_work(
     slurm: Cluster, reachable: Fabric, home: Home
 ) -> None:
-    reachable.pool("well", Slurm(partition="main", slots=3, walltime=3600), jobs=8)
     reachable.pool("late", Slurm(directives=["--begin=now+1hour"]))
     reachable.pool("shut", Slurm(preamble=["module load nosuch"]))
     reachable.pool("lost", Slurm(env={"FABRIC_URL": "redis://127.0.0.1:1"}))
-    found = doctor(home, wait=25)
-    assert found["well"][0], found
-    assert "from n" in found["well"][1]
-    assert [name for name, (ok, _) in found.items() if not ok] == ["shut", "lost", "late"] or not any(
-        found[name][0] for name in ("shut", "lost", "late")
-    )
-    assert "did not start within 25 s: pending, BeginTime" in found["late"][1]
+    found = doctor(home, wait=40)
+    assert not any(ok for ok, _ in found.values())
+    assert "did not start within 40 s: pending, BeginTime" in found["late"][1]
     assert "module" in found["shut"][1]
     assert "node n" in found["lost"][1]
     wait_for(lambda: not slurm.jobs(), "nothing left in the queue")
@@ -118,8 +124,21 @@ def test_a_scheduler_that_refuses_the_job_is_quoted(slurm: Cluster, reachable: F
     reachable.pool("cpu", Slurm(directives=["--reservation=nosuch"]))
     ((ok, text),) = doctor(home, wait=20).values()
     assert not ok
-    assert "does not take a job" in text
+    assert "no job can be sent" in text
     assert "eservation" in text
+
+
+def test_pools_whose_jobs_could_never_work_are_sent_none(fabric: Fabric, home: Home) -> None:
+    pools.define(fabric.broker, "cpu", Slurm(), 1)
+    pools.define(fabric.broker, "mine", Local(), 1)
+    home.templates.mkdir()
+    (home.templates / "local.sh.j2").write_text("{{ nosuch }}")
+    found = doctor(home)
+    assert "fabric up --bind auto" in found["cpu"][1]
+    assert "local.sh.j2:1: 'nosuch' is undefined" in found["mine"][1]
+    assert not found["cpu"][0]
+    assert not found["mine"][0]
+    no_trace_of_it(fabric)
 
 
 @pytest.mark.parametrize("slots", [4, 0])

@@ -18,6 +18,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     return fabric
 
 
+@pytest.mark.long
 def test_two_pools_share_the_jobs_that_there_may_be(limited: Fabric, log: EvaluationLog) -> None:
     runs = []
     for pool in ("a", "b"):

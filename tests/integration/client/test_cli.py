@@ -474,7 +474,7 @@ def test_the_client_never_imports_rq() -> None:
     code = (
         "import sys, adaptive_fabric\n"
         "for name in adaptive_fabric.__all__: getattr(adaptive_fabric, name)\n"
-        "import adaptive_fabric.running, adaptive_fabric.demo.stage, adaptive_fabric.doctor\n"
+        "import adaptive_fabric.running, adaptive_fabric.demo.stage, adaptive_fabric.doctor, adaptive_fabric.probing\n"
         "from adaptive_fabric.cli import cli\n"
         "for name in cli.list_commands(None): cli.get_command(None, name)\n"
         "print('rq' in sys.modules)"

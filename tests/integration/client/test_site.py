@@ -17,7 +17,6 @@ from fabric_broker.home import Home
 from fabric_submitter.adapters.local import LocalScheduler
 from fabric_submitter.adapters.scheduler import Request
 from fabric_submitter.adapters.slurm import SlurmScheduler
-from fabric_submitter.loop import new_intent
 from fabric_submitter.scripts import EXAMPLE
 
 cli = test_cli.cli  # a fixture
@@ -39,7 +38,7 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def request(fabric: Fabric, pool: str) -> Request:
-    intent = new_intent()
+    intent = "ibcdefghij2"
     return Request(intent, pool, fabric.pool(pool).spec, (f"{intent}.0",))
 
 

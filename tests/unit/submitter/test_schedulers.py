@@ -189,3 +189,12 @@ def test_a_poller_whose_scheduler_broke_asks_again(ours):
     wait_for(lambda: not [each for each in threading.enumerate() if each.name == "poller ours"])
     wait_for(poller.latest)
     poller.stop()
+
+
+def test_a_site_can_have_a_scheduler_asked_less_often_than_it_would(ours):
+    slow, quick = Poller("ours", ours, 3600.0), Poller("other", Ours(ours.home))
+    wait_for(slow.latest)
+    wait_for(lambda: (newest := quick.latest()) and newest.number >= 5)
+    assert ours.asked == 1
+    slow.stop()
+    quick.stop()
