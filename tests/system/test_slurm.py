@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -29,11 +29,17 @@ def on_slurm(
         slurm.run("scancel", "--me")
 
 
-def test_forty_learners_on_eight_jobs_never_more_and_none_is_left(on_slurm):
-    with most_at_a_time(on_slurm.living) as most:
-        run = on_slurm.start(learners=40, points=10, seconds=0.02, jobs=8)
-        on_slurm.done(run)
-        assert 1 < most() <= 8
+@pytest.fixture
+def most(slurm: Cluster) -> Iterator[Callable[[], int]]:
+    """The largest number of jobs at a time so far."""
+    with most_at_a_time(slurm.jobs) as most:
+        yield most
+
+
+def test_forty_learners_on_eight_jobs_never_more_and_none_is_left(on_slurm, most):
+    run = on_slurm.start(learners=40, points=10, seconds=0.02, jobs=8)
+    on_slurm.done(run)
+    assert 1 < most() <= 8
     on_slurm.all_points_are_there(run)
     ended = [job for job in on_slurm.fabric.jobs() if job.state == "ended"]
     assert {job.node for job in ended if job.node} <= {"n1", "n2", "n3", "n4"}

@@ -143,7 +143,7 @@ def test_an_empty_answer_changes_nothing(batch, monkeypatch):
     submits = batch.shim(batch.submit_command, monkeypatch)
     batch.fill()
     run = batch.start(learners=4, points=100, seconds=0.1, jobs=2)
-    wait_for(lambda: len(batch.living()) == 2, "jobs that pend")
+    submitted(batch, 2)
     pending = sorted(batch.living())
     empty_for_long(batch, shim)
     assert sorted(batch.living()) == pending
@@ -159,20 +159,26 @@ def test_an_empty_answer_changes_nothing(batch, monkeypatch):
     assert batch.log.evaluated_again() == []
 
 
+def submitted(batch: OnBatch, jobs: int) -> None:
+    """Wait until the scheduler's ids of so many jobs are known."""
+    wait_for(lambda: sum(job.scheduler_id is not None for job in batch.fabric.jobs()) == jobs, "ids", LONG)
+
+
 def empty_for_long(batch: OnBatch, shim: Shim) -> None:
     """Answer with nothing, several times as often as an absence is believed; nothing comes of it."""
-    before = {job.id: job.state for job in batch.fabric.jobs()}
+    before = {job.id for job in batch.fabric.jobs()}
     shim.answer_listings(batch.nothing)
     calls = shim.calls()
     wait_for(lambda: shim.calls() > calls + 10, "ten empty answers", LONG)
-    assert {job.id: job.state for job in batch.fabric.jobs()} == before
+    assert {job.id for job in batch.fabric.jobs()} == before
+    assert {job.state for job in batch.fabric.jobs()} <= {"pending", "running"}
 
 
 def test_jobs_that_are_really_gone_are_replaced_although_the_answer_is_empty(batch, monkeypatch):
     """What pended was deleted and forgotten while the answers were empty: the second look says so."""
     batch.fill()
     run = batch.start(learners=2, points=10, seconds=0.05, jobs=2)
-    wait_for(lambda: len([job for job in batch.fabric.jobs() if job.scheduler_id]) == 2, "jobs that pend")
+    submitted(batch, 2)
     batch.kill_submitter()
     first = {job.id for job in batch.fabric.jobs()}
     batch.delete_all()
