@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -96,9 +97,12 @@ def test_a_slurmd_that_dies_leaves_two_copies_of_a_job_and_one_holder(on_slurm):
     assert struck
     old = {claims[job][0].copy for job in struck}
     on_slurm.cluster.kill("slurmd-n1", signal.SIGKILL)
+    killed = time.time()
     for job in struck:
         wait_for(partial(on_slurm.restarts, job), f"a second copy of {job}", LONG)
         claims[job].append(claim(on_slurm.fabric, job))
+    half = killed + (min(claims[job][1].at for job in struck) - killed) / 2
+    assert old <= {each.copy for each in on_slurm.log if each.finished > half}, "the old ones ran on"
     new = {claims[job][1].copy for job in struck}
     wait_for(lambda: new <= {each.copy for each in on_slurm.log}, "evaluations of the second copies", LONG)
     for name in (f"x{i}" for i in range(8)):
