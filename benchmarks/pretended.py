@@ -117,10 +117,12 @@ class Agents(threading.Thread):
         self._over.set()
         self.join(TIMEOUT)
 
-    def kill(self, job: str) -> None:
-        """Let one be silent from now on."""
+    def kill_newest(self) -> str:
+        """Let one be silent from now on; answers its job."""
+        job = next(reversed(self._alive))
         self._dead.add(job)
-        self._alive.pop(job)
+        del self._alive[job]
+        return job
 
     def held(self) -> int:
         """Learners that all of them hold."""

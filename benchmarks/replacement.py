@@ -73,12 +73,10 @@ def _replaced(stand: Stand, pool: str, dead: str) -> bool:
 def _batch(world: Pretended) -> float:
     """The scheduler says that a node failed, and its agent is silent."""
     talk("  a node fails")
-    submits = world.cluster.calls()["sbatch"]
-    job = next(iter(reversed(world.cluster.jobs())))
+    submits, held = world.cluster.calls()["sbatch"], world.agents.held()
     began = time.monotonic()
-    world.agents.kill(job)
-    world.cluster.end(job)
+    world.cluster.end(world.agents.kill_newest())
     until(lambda: world.cluster.calls()["sbatch"] > submits, "another sbatch", seconds=TIMEOUT)
     took = time.monotonic() - began
-    until(lambda: job != next(iter(reversed(world.cluster.jobs()))), "its claim", seconds=TIMEOUT)
+    until(lambda: world.agents.held() == held, "its claim", seconds=TIMEOUT)
     return took

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections import Counter
@@ -129,7 +130,7 @@ class OnBatch(Scene):
     def kill_submitter(self) -> None:
         """Kill -9 the submitter and its worker; a task that is being run, too."""
         for process in self.submitters():
-            os.kill(process.pid, 9)
+            send(process.pid, signal.SIGKILL)
         wait_for(lambda: not self.submitters(), "the submitter's death")
 
     def revive(self) -> None:
@@ -210,6 +211,14 @@ class OnPBS(OnBatch):
 
     def free(self) -> None:
         fake_pbs.set_slots(self.folder, 16)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may have ended just now."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
 
 
 @contextmanager

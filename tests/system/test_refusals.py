@@ -54,11 +54,10 @@ IN_PBS: dict[str, dict[str, Any]] = {
 
 def test_what_can_never_run_is_refused_before_any_submit(batch, monkeypatch):
     shim = batch.shim(batch.submit_command, monkeypatch)
-    partition = {"partition": "main"} if isinstance(batch, OnSlurm) else {}
     cases = EVERYWHERE | (IN_SLURM if isinstance(batch, OnSlurm) else IN_PBS)
     for names, settings in cases.items():
         with pytest.raises(UsageError, match=names):
-            batch.pool(jobs=1, **(partition | settings))
+            batch.pool(jobs=1, **settings)
     for name in ("a b", "a|b", "a\nb", "-x", ""):
         with pytest.raises(UsageError, match="name"):
             batch.pool(name, jobs=1)

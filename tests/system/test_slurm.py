@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -29,11 +30,17 @@ def on_slurm(
         slurm.run("scancel", "--me")
 
 
-def test_forty_learners_on_eight_jobs_never_more_and_none_is_left(on_slurm):
-    with most_at_a_time(on_slurm.living) as most:
-        run = on_slurm.start(learners=40, points=10, seconds=0.02, jobs=8)
-        on_slurm.done(run)
-        assert 1 < most() <= 8
+@pytest.fixture
+def most(slurm: Cluster) -> Iterator[Callable[[], int]]:
+    """The largest number of jobs at a time so far."""
+    with most_at_a_time(slurm.jobs) as most:
+        yield most
+
+
+def test_forty_learners_on_eight_jobs_never_more_and_none_is_left(on_slurm, most):
+    run = on_slurm.start(learners=40, points=10, seconds=0.02, jobs=8)
+    on_slurm.done(run)
+    assert 1 < most() <= 8
     on_slurm.all_points_are_there(run)
     ended = [job for job in on_slurm.fabric.jobs() if job.state == "ended"]
     assert {job.node for job in ended if job.node} <= {"n1", "n2", "n3", "n4"}
@@ -90,9 +97,12 @@ def test_a_slurmd_that_dies_leaves_two_copies_of_a_job_and_one_holder(on_slurm):
     assert struck
     old = {claims[job][0].copy for job in struck}
     on_slurm.cluster.kill("slurmd-n1", signal.SIGKILL)
+    killed = time.time()
     for job in struck:
         wait_for(partial(on_slurm.restarts, job), f"a second copy of {job}", LONG)
         claims[job].append(claim(on_slurm.fabric, job))
+    half = killed + (min(claims[job][1].at for job in struck) - killed) / 2
+    assert old <= {each.copy for each in on_slurm.log if each.finished > half}, "the old ones ran on"
     new = {claims[job][1].copy for job in struck}
     wait_for(lambda: new <= {each.copy for each in on_slurm.log}, "evaluations of the second copies", LONG)
     for name in (f"x{i}" for i in range(8)):

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 from tests.shim import Shim
-from tests.system.batch import LONG, SCHEDULERS, OnBatch, OnSlurm, on_batch
+from tests.system.batch import LONG, SCHEDULERS, OnBatch, OnSlurm, on_batch, send
 from tests.system.processes import EvaluationLog, wait_for
 
 from adaptive_fabric import Run
@@ -60,13 +60,13 @@ def test_killed_before_between_and_after_a_submit_there_is_one_effective_job(bat
     for number, point in enumerate(plan, 1):
         task, call = wait_for(partial(shim.at, number, point), f"submit {number}", LONG)
         if who == "task":
-            kill(task)
+            send(task, signal.SIGKILL)
         else:
             batch.kill_submitter()
         if point == "before" and number % 2:
             late.append(number)  # it is served although whoever asked for it is dead
         elif point != "after":
-            os.kill(call, signal.SIGKILL)
+            send(call, signal.SIGKILL)
         if who != "task":
             batch.revive()
     wait_for(lambda: shim.calls() >= len(plan) + rounds, "those that were lost are submitted again", LONG)
@@ -78,30 +78,25 @@ def test_killed_before_between_and_after_a_submit_there_is_one_effective_job(bat
     assert shim.calls() == len(plan) + rounds
 
 
-def kill(pid: int) -> None:
-    """Kill -9 a task, which may have ended just now."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
 def test_a_task_stopped_before_its_submit_that_goes_on_after_another_one_adds_no_job(batch, monkeypatch):
     shim = batch.shim(batch.submit_command, monkeypatch)
     shim.plan(["before"])
     (run,) = one_learner_each(batch, 1)
     task, _ = wait_for(lambda: shim.at(1, "before"), "a submit")
-    os.kill(task, signal.SIGSTOP)
-    # Its worker dies with it stopped, as on a machine that is suspended for a while.
-    for process in batch.submitters():
-        if process.pid != task:
-            os.kill(process.pid, signal.SIGKILL)
+    (worker,) = [each.parent for each in batch.submitters() if each.pid == task]
+    for pid in (worker, task):
+        os.kill(pid, signal.SIGSTOP)
+    # The submitter dies meanwhile; the next one has a worker of its own, and nobody knows what the old task will do.
+    (submitter,) = [each.pid for each in batch.submitters() if each.pid not in (worker, task)]
+    os.kill(submitter, signal.SIGKILL)
+    wait_for(lambda: submitter not in [each.pid for each in batch.submitters()], "its death")
     batch.revive()
     wait_for(lambda: shim.calls() == 2, "another task that submits", LONG)
     wait_for(lambda: run.status().points > 5, "points", LONG)
     (holder,) = batch.holders(run)
     shim.go_on(1)
-    os.kill(task, signal.SIGCONT)
+    for pid in (worker, task):
+        os.kill(pid, signal.SIGCONT)
     wait_for(lambda: task not in [each.pid for each in batch.submitters()], "the end of the late task", LONG)
     batch.done(run)
     check_one_effective_job_per_intent(batch, 1)
@@ -148,7 +143,7 @@ def test_an_empty_answer_changes_nothing(batch, monkeypatch):
     submits = batch.shim(batch.submit_command, monkeypatch)
     batch.fill()
     run = batch.start(learners=4, points=100, seconds=0.1, jobs=2)
-    wait_for(lambda: len(batch.living()) == 2, "jobs that pend")
+    submitted(batch, 2)
     pending = sorted(batch.living())
     empty_for_long(batch, shim)
     assert sorted(batch.living()) == pending
@@ -164,20 +159,26 @@ def test_an_empty_answer_changes_nothing(batch, monkeypatch):
     assert batch.log.evaluated_again() == []
 
 
+def submitted(batch: OnBatch, jobs: int) -> None:
+    """Wait until the scheduler's ids of so many jobs are known."""
+    wait_for(lambda: sum(job.scheduler_id is not None for job in batch.fabric.jobs()) == jobs, "ids", LONG)
+
+
 def empty_for_long(batch: OnBatch, shim: Shim) -> None:
     """Answer with nothing, several times as often as an absence is believed; nothing comes of it."""
-    before = {job.id: job.state for job in batch.fabric.jobs()}
+    before = {job.id for job in batch.fabric.jobs()}
     shim.answer_listings(batch.nothing)
     calls = shim.calls()
     wait_for(lambda: shim.calls() > calls + 10, "ten empty answers", LONG)
-    assert {job.id: job.state for job in batch.fabric.jobs()} == before
+    assert {job.id for job in batch.fabric.jobs()} == before
+    assert {job.state for job in batch.fabric.jobs()} <= {"pending", "running"}
 
 
 def test_jobs_that_are_really_gone_are_replaced_although_the_answer_is_empty(batch, monkeypatch):
     """What pended was deleted and forgotten while the answers were empty: the second look says so."""
     batch.fill()
     run = batch.start(learners=2, points=10, seconds=0.05, jobs=2)
-    wait_for(lambda: len(batch.living()) == 2, "jobs that pend")
+    submitted(batch, 2)
     batch.kill_submitter()
     first = {job.id for job in batch.fabric.jobs()}
     batch.delete_all()

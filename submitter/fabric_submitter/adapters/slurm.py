@@ -105,8 +105,11 @@ class SlurmScheduler:
             nodes = list(_records(_good(["scontrol", "show", "node", "--oneliner"])))
         except SchedulerError:
             return  # it does not answer now; the jobs will have to wait for it anyway
-        for name in _asked_partitions(spec, partitions):
+        names = _asked_partitions(spec, partitions)
+        for name in names:
             _check_partition(spec, partitions[name], nodes)
+        if not names and partitions:
+            _check_any_partition(spec, partitions, nodes)
 
     def submit(self, request: Request) -> Mapping[str, str]:
         """Submit an array, or a plain job if it is one; see `Scheduler.submit`."""
@@ -252,8 +255,23 @@ def _asked_partitions(spec: Slurm, partitions: Mapping[str, _Record]) -> list[st
             f"partition={spec.partition!r}: SLURM has no partition {unknown[0]!r}; "
             f"it has {', '.join(sorted(partitions))}"
         )
-    # Without a name the site's default is used, or one that a directive or a plug-in chooses.
     return names
+
+
+def _check_any_partition(
+    spec: Slurm, partitions: Mapping[str, _Record], nodes: Sequence[Mapping[str, str]]
+) -> None:
+    """Check a job that names no partition: it gets the default one, or one that a directive or a plug-in chooses."""
+    refusals = {}
+    for name, partition in partitions.items():
+        try:
+            _check_partition(spec, partition, nodes)
+        except UsageError as error:
+            refusals[name] = error
+        else:
+            return
+    default = next((name for name in partitions if partitions[name].get("Default") == "YES"), "")
+    raise refusals.get(default) or next(iter(refusals.values()))
 
 
 def _check_partition(spec: Slurm, partition: _Record, nodes: Sequence[Mapping[str, str]]) -> None:

@@ -111,6 +111,7 @@ def test_what_could_never_start_is_refused_with_the_limit(home, slurm):
         "nosuch.*main": Slurm(partition="nosuch"),
         "0:01:00": Slurm(partition="short", walltime="0:10:00", grace=5),
         "more than 4": Slurm(partition="main", cores=3, slots=2),
+        "partition 'main' has more than 4": Slurm(cores=5),
         "2000MB": Slurm(partition="main", memory="4GB"),
         "has 4": Slurm(partition="main", nodes=9, cores=9),
     }
@@ -120,7 +121,11 @@ def test_what_could_never_start_is_refused_with_the_limit(home, slurm):
 
 
 def test_what_can_start_is_not_refused(home, slurm):
-    for spec in (Slurm(), Slurm(partition="main,high", cores=2, slots=2, walltime=3600, memory="1GB")):
+    for spec in (
+        Slurm(),
+        Slurm(walltime=600),
+        Slurm(partition="main,high", cores=2, slots=2, walltime=3600, memory="1GB"),
+    ):
         SlurmScheduler(home).check(spec)
 
 
