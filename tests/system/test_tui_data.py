@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -57,41 +56,37 @@ def journaled(run: Run, learner: str, least: int = 20) -> dict[str, int]:
 def test_data_of_learners_that_run_are_read_and_drawn(scene: Scene) -> None:
     scene.fabric.pool("local", quick(slots=2), jobs=1)
     learners = [
-        adaptive.Learner1D(wave(0.01), (-1, 1)),
-        adaptive.Learner2D(hill(0.01), [(-1, 1), (-1, 1)]),
+        adaptive.Learner1D(wave(0.05), (-1, 1)),
+        adaptive.Learner2D(hill(0.05), [(-1, 1), (-1, 1)]),
     ]
     run = scene.fabric.submit(learners, names=["wave", "hill"], goal=100_000, save_interval=1.0)
     one, two = (record.id for record in run.learners())
-    peeker = Peeker(scene.home.path, None)
+    known = {learner: journaled(run, learner) for learner in (one, two)}
 
-    before = journaled(run, one)
-    data = asyncio.run(peeker.data(one))
-    assert data.kind == "1d", data.text
-    assert len(data.points) >= before["npoints"] > before["checkpoint_upto"]
-    function = wave(0)
-    assert all(y == function(x) for x, y in data.points)
-
-    before = journaled(run, two)
-    data = asyncio.run(peeker.data(two))
-    assert data.kind == "2d", data.text
-    assert len(data.points) >= before["npoints"] > before["checkpoint_upto"]
-    assert all(z == hill(0)((x, y)) for x, y, z in data.points)
+    async def drawn(driver: Driver, learner: str, kind: str) -> str:
+        """What is drawn below the number of points, once all points that were known are there."""
+        driver.app.learners.grid.go_to(learner)
+        await driver.press("enter")
+        text = await driver.see("Data, ", " points", "│")
+        data = driver.app.side.data[learner]
+        assert data.kind == kind, data.text
+        assert len(data.points) >= known[learner]["npoints"] > known[learner]["checkpoint_upto"]
+        return text.partition("Data, ")[2]
 
     async def script(driver: Driver) -> None:
         driver.patience = PATIENCE
         await driver.press("2")
         await driver.see("2 learners")
-        driver.app.learners.grid.go_to(one)
-        await driver.press("enter")
-        text = await driver.see("Data, ")
-        assert "0.99" in text.partition("Data, ")[2]  # near the wave's top, the upper label of its axis
-        assert any("⠀" < character <= "⣿" for character in text.partition("Data, ")[2])
+        plot = await drawn(driver, one, "1d")
+        assert " 1 │" in plot  # the wave's top, at its axis
+        assert any("⠀" < character <= "⣿" for character in plot)
         await driver.press("escape")
-        driver.app.learners.grid.go_to(two)
-        await driver.press("enter")
-        text = await driver.see("Data, ", "█")
-        assert "░" in text.partition("Data, ")[2]
+        heat = await drawn(driver, two, "2d")
+        assert {"·", "░", "█"} <= set(heat)
+        function = wave(0)
+        assert all(y == function(x) for x, y in driver.app.side.data[one].points)
+        assert all(z == hill(0)((x, y)) for x, y, z in driver.app.side.data[two].points)
 
-    options = Options(peeker=peeker, tick=0.1)
+    options = Options(peeker=Peeker(scene.home.path, None), tick=0.2)
     drive(FabricApp(live_source(scene.home, None), options), script, size=(110, 70))
     assert run.status().state == "active", "looking disturbs nobody"

@@ -98,6 +98,7 @@ def replay(home: Path) -> str:
     return shlex.join([sys.executable, "-m", "fabric_tui", "--home", str(home), "--replay", str(RECORDING)])
 
 
+@pytest.mark.long
 @pytest.mark.needs("tmux")
 def test_without_colour_glyphs_and_words_tell_the_state_and_the_clipboard_gets_what_is_copied(
     terminal: Terminal, tmp_path: Path
@@ -118,6 +119,7 @@ def test_without_colour_glyphs_and_words_tell_the_state_and_the_clipboard_gets_w
     terminal.keys("q")
 
 
+@pytest.mark.long
 @pytest.mark.needs("tmux")
 def test_with_colour_there_is_some(terminal: Terminal, tmp_path: Path) -> None:
     terminal.start(f"COLORTERM=truecolor {replay(tmp_path)}")
@@ -159,7 +161,7 @@ def test_failed_learners_are_marked_retried_and_done_and_redis_comes_back(
     terminal.see("✔ done 5")
 
     os.kill(int(scene.fabric.broker.redis.info("server")["process_id"]), signal.SIGKILL)
-    terminal.see("○ stale", "✔ done 5", "retry 2 in")
+    terminal.see("○ stale", "✔ done 5", "retry ")
     EmbeddedServer(scene.home, Config.load(scene.home, os.environ)).up()
     terminal.see("● live", "✔ done 5")
     terminal.keys("5")

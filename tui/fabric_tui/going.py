@@ -24,9 +24,8 @@ class GoingApp(WatchingApp):
             self.pop_screen()
         self._switcher.current = name
         self._arrange()
-        pane = self.pane
-        pane.rebuild()
-        self.screen.set_focus(pane.grid)
+        self.pane.rebuild()
+        self.screen.set_focus(None)  # `_tell` gives it to the pane, if that can be seen
         self.refresh_bindings()
         self._tell()
         self.feed.wake()

@@ -110,7 +110,6 @@ class WatchingApp(App[None]):
         self._tell()
         self.set_interval(1.0, self._second)
         self._read()
-        self.overview.grid.focus()
 
     @work(exclusive=True, group="feed")
     async def _read(self) -> None:
@@ -189,7 +188,12 @@ class WatchingApp(App[None]):
             if bar.content != line:
                 bar.update(line)
         told = notice(self.model, retry_in)
-        self._main.display = told is None
+        # What is hidden loses the focus, so that no key acts on what cannot be seen.
+        shown = told is None and not self._small.display
+        self._main.display = shown
+        if shown and self.screen is self.default_screen and self.screen.focused is None:
+            pane = self.pane
+            self.screen.set_focus(pane.at_hand if isinstance(pane, TablePane) else pane.grid)
         self._notice.display = told is not None
         if told is not None:
             self._notice.update(told)
@@ -256,6 +260,7 @@ class WatchingApp(App[None]):
         if told is not None:
             self._small.update(told)
         self._arrange(event.size.width)
+        self._tell()
 
     def _arrange(self, width: int | None = None) -> None:
         wide = (width or self.size.width) >= SIDE_PANE_FROM

@@ -48,7 +48,9 @@ class Driver:
         for key in keys:
             character = CHARACTERS.get(key, key if len(key) == 1 else None)
             self.app.post_message(events.Key(key, character))
-            for _ in range(3):  # the app hands it to the focused widget, which hands it to whoever has the action
+            for _ in range(
+                3
+            ):  # the app hands it to the focused widget, which hands it to whoever has the action
                 await self.pilot.pause(0)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:

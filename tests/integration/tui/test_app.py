@@ -17,7 +17,6 @@ from fabric_broker.broker import Broker
 from fabric_tui.actions import ALL_ACTIONS
 from fabric_tui.app import FabricApp, Options
 from fabric_tui.dialogs import Confirm
-from fabric_tui.peek import Data
 from fabric_tui.recording import Recorder, ReplaySource
 from fabric_tui.views import DetailScreen, LogScreen
 
@@ -64,6 +63,7 @@ def test_each_number_shows_its_screen(app: FabricApp, broker: Broker) -> None:
     drive(app, script)
 
 
+@pytest.mark.long
 def test_a_traceback_of_a_task_is_shown_whole(app: FabricApp, broker: Broker) -> None:
     add_tasks(broker)
 
@@ -78,6 +78,7 @@ def test_a_traceback_of_a_task_is_shown_whole(app: FabricApp, broker: Broker) ->
     drive(app, script)
 
 
+@pytest.mark.long
 def test_enter_on_a_problem_shows_the_learners_behind_it(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.see("run sweep: 3 learners failed")
@@ -88,6 +89,7 @@ def test_enter_on_a_problem_shows_the_learners_behind_it(app: FabricApp) -> None
     drive(app, script, size=(110, 40))
 
 
+@pytest.mark.long
 def test_help_names_the_keys_of_the_screen(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2", "question_mark")
@@ -139,21 +141,7 @@ def test_a_wide_terminal_has_the_detail_beside(app: FabricApp) -> None:
     drive(app, script, size=(140, 40))
 
 
-class _Peeker:
-    async def data(self, learner: str) -> Data:
-        return Data("1d", tuple((n / 10, (n / 10) ** 2) for n in range(20)))
-
-
-def test_data_are_drawn_when_asked_for(broker: Broker, redis_process: RedisProcess) -> None:
-    small_fabric(broker)
-
-    async def script(driver: Driver) -> None:
-        await driver.press("2", "enter")
-        await driver.see("Data, 20 points", "3.61 │")
-
-    drive(live_app(redis_process.url, peeker=_Peeker()), script, size=(100, 50))
-
-
+@pytest.mark.long
 def test_ages_are_by_redis_time_whatever_the_clock_here_says(
     app: FabricApp, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +217,7 @@ def test_a_filter_is_typed_told_and_taken_back(app: FabricApp) -> None:
     drive(app, script)
 
 
+@pytest.mark.long
 def test_sorting_by_points_puts_the_most_on_top_and_again_the_least(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -245,6 +234,7 @@ def test_sorting_by_points_puts_the_most_on_top_and_again_the_least(app: FabricA
     drive(app, script)
 
 
+@pytest.mark.long
 def test_y_copies_by_osc_52(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -255,6 +245,7 @@ def test_y_copies_by_osc_52(app: FabricApp) -> None:
     drive(app, script)
 
 
+@pytest.mark.long
 def test_frozen_nothing_moves(app: FabricApp, broker: Broker) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -352,6 +343,7 @@ def test_each_action_does_what_it_says_and_leaves_who_asked(app: FabricApp, brok
     ]
 
 
+@pytest.mark.long
 def test_a_priority_and_a_pools_n_are_asked_for_as_numbers(app: FabricApp, broker: Broker) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -378,6 +370,7 @@ def test_a_priority_and_a_pools_n_are_asked_for_as_numbers(app: FabricApp, broke
     ]
 
 
+@pytest.mark.long
 def test_jobs_are_drained_and_killed(app: FabricApp, broker: Broker) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("3")
@@ -423,6 +416,7 @@ def test_read_only_has_no_actions_at_all(broker: Broker, redis_process: RedisPro
     assert asked(broker) == []
 
 
+@pytest.mark.long
 def test_the_palette_finds_an_action(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -440,6 +434,7 @@ def test_the_palette_finds_an_action(app: FabricApp) -> None:
     drive(app, script)
 
 
+@pytest.mark.long
 def test_keys_can_be_other_keys(broker: Broker, redis_process: RedisProcess) -> None:
     small_fabric(broker)
 
@@ -458,6 +453,7 @@ def test_keys_can_be_other_keys(broker: Broker, redis_process: RedisProcess) -> 
 # -- recordings ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_recording_plays_the_same_again(
     broker: Broker, redis_process: RedisProcess, tmp_path: Path
 ) -> None:
