@@ -1,18 +1,22 @@
 """Which things a table shows, and in which order: kept while things come, change and go.
 
-After a change only what changed is filtered and keyed again; the rest is merged by one sort of a nearly sorted list.
+After a change only what changed is filtered and keyed again. A few are taken out and put in one by one; many are merged
+by one sort of a nearly sorted list.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 SortKey = tuple[Any, ...]
+
+_FEW = 20
+"""Up to one in so many changed, they are moved one by one."""
 
 
 class Listing(Generic[T]):
@@ -87,7 +91,7 @@ class Listing(Generic[T]):
 
     def update(self, changed: Iterable[str]) -> None:
         """Look again at these: they came, changed or went."""
-        gone: set[str] = set()
+        gone: list[tuple[SortKey, SortKey, str]] = []
         come: list[tuple[SortKey, SortKey, str]] = []
         for id in set(changed):
             thing = self._things.get(id)
@@ -95,19 +99,23 @@ class Listing(Generic[T]):
             if thing is None or not self._passes(thing):
                 if old is not None:
                     del self._keys[id]
-                    gone.add(id)
+                    gone.append(old)
                 continue
             key = self._sort(thing)
             if old is None:
                 come.append((key, self._order(id), id))
             elif old[0] != key:
-                gone.add(id)
+                gone.append(old)
                 come.append((key, old[1], id))
-        if gone:
-            self._pairs = [pair for pair in self._pairs if pair[2] not in gone]
-        if come:
-            self._keys.update((pair[2], pair) for pair in come)
-            self._pairs += come
+        self._keys.update((pair[2], pair) for pair in come)
+        if len(gone) + len(come) < len(self._pairs) / _FEW:
+            for pair in gone:
+                del self._pairs[bisect_left(self._pairs, pair)]
+            for pair in come:
+                insort(self._pairs, pair)
+        elif gone or come:
+            ids = {pair[2] for pair in gone}
+            self._pairs = [pair for pair in self._pairs if pair[2] not in ids] + come
             self._pairs.sort()
 
 
