@@ -55,7 +55,12 @@ def _run(stand: Stand, learners: int) -> dict[str, float]:
         "FABRIC_HOME": str(stand.home),
         "FABRIC_URL": stand.redis_url,
         "FABRIC_NAME": name_of(learners),
+        # Users' packages are compiled when they are installed; a checkout's may not be.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(stand.home / "compiled"),
     }
+    warm = [sys.executable, "-c", "import fabric_tui.app, fabric_tui.live, fabric_tui.recording"]
+    subprocess.run(warm, check=True, timeout=TIMEOUT, env=os.environ | environment)
     seen = look(environment, learners)
     told: dict[str, float] = json.loads(_app(stand, str(learners)).splitlines()[-1])
     return {**seen, **told}

@@ -60,8 +60,10 @@ def _older(packed: bytes) -> bytes:
 async def watch(url: str, broker: Broker) -> dict[str, float]:
     """First paint, then ticks and keys on the screen of the learners."""
     from fabric_tui.app import FabricApp, Options
+    from fabric_tui.cli import collect_rarely
     from fabric_tui.live import LiveSource
 
+    collect_rarely()
     began, spent = time.perf_counter(), time.thread_time()
     app = FabricApp(lambda: LiveSource(Server.parse(url), broker.keys.name, timeout=60.0), Options())
     painted: asyncio.Future[tuple[float, float]] = asyncio.get_running_loop().create_future()

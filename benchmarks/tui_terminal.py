@@ -18,7 +18,7 @@ import psutil
 
 ROWS, COLUMNS = 40, 140
 TIMEOUT = 60.0  # s
-SETTLE = 20.0
+SETTLE = 30.0
 """Seconds until all names and events are read and it takes its time between two looks."""
 IDLE = 20.0  # s
 _STYLING = re.compile(rb"\x1b\[[0-9;:?]*[A-Za-z]")
