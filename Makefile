@@ -20,7 +20,7 @@ PYTHON ?= $(shell \
 	echo python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-long lint format bench constraints clean
+.PHONY: help venv demo test test-long lint format bench screenshots constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -49,6 +49,9 @@ format: $(STAMP) ## let ruff write what it can
 
 bench: $(STAMP) ## print the table of benchmarks; ARGS=--record also writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: $(STAMP) ## draw the terminal app's screenshots in docs/img anew, from the tests' recording
+	$(BIN)/python -m fabric_tui.shots tests/integration/tui/recordings/demo.jsonl.gz docs/img
 
 constraints: ## write constraints.txt from what resolves now (with a Python 3.11)
 	rm -rf build/resolve

@@ -1,4 +1,4 @@
-"""The stream of state changes and the jobs' log lines, as records."""
+"""The stream of events and the jobs' log lines, as records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ LOG_LINES: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One state change; ``at`` in Unix seconds of Redis TIME."""
+    """One state change; ``at`` in Unix seconds of Redis TIME.
+
+    An ``event`` "asked" is no change: it says what somebody asked for. Its ``source`` and ``target`` are empty, and
+    so is ``learner`` (or ``run``) where it is about several.
+    """
 
     id: str
     at: float
@@ -38,7 +42,7 @@ class LogLine:
 
 
 def read_events(broker: Broker, after: str = "-", count: int | None = None) -> list[Event]:
-    """State changes, oldest first; ``after``: the id of the last one seen ("-": from the beginning kept)."""
+    """Events, oldest first; ``after``: the id of the last one seen ("-": from the beginning kept)."""
     start = after if after == "-" else f"({after}"
     rows = cast(Any, broker.redis.xrange(broker.keys.events, min=start, max="+", count=count))
     return [_event(id.decode(), {k.decode(): v.decode() for k, v in fields.items()}) for id, fields in rows]

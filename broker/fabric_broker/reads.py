@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 from .broker import Broker
 from .errors import NotFoundError
+from .hashes import job_record, pool_record
+from .hashes import run_status as run_status_of
 from .keys import learner_id
-from .records import JobRecord, JobState, LearnerRecord, PoolRecord, RunState, RunStatus
-from .states import STATES
+from .records import JobRecord, LearnerRecord, PoolRecord, RunStatus
 
 _CHUNK: Final = 500
 _LEARNER_FIELDS: Final = (
@@ -26,8 +26,6 @@ _LEARNER_FIELDS: Final = (
     "loss",
     "checkpoint",
 )
-RATE_MEMORY: Final = 30.0
-"""Seconds over which the scripts let a rate of points decay (lua/_progress.lua)."""
 
 
 def _text(value: bytes | None) -> str | None:
@@ -36,6 +34,10 @@ def _text(value: bytes | None) -> str | None:
 
 def _hash(flat: dict[bytes, bytes]) -> dict[str, str]:
     return {field.decode(): value.decode() for field, value in flat.items()}
+
+
+def _texts(values: Iterable[bytes]) -> list[str]:
+    return [value.decode() for value in values]
 
 
 def now(broker: Broker) -> float:
@@ -80,68 +82,10 @@ def run_statuses(broker: Broker, runs: Sequence[str]) -> list[RunStatus]:
     answers: list[Any] = pipe.execute()
     clock = answers[0][0] + answers[0][1] / 1e6
     return [
-        _run_status(run, _hash(answers[2 * i + 1]), _hash(answers[2 * i + 2]), clock)
+        run_status_of(run, _hash(answers[2 * i + 1]), _hash(answers[2 * i + 2]), clock)
         for i, run in enumerate(runs)
         if answers[2 * i + 1]
     ]
-
-
-def _run_status(run: str, settings: dict[str, str], counts: dict[str, str], clock: float) -> RunStatus:
-    by_state = {state: int(counts.get(state, 0)) for state in STATES if int(counts.get(state, 0))}
-    total = int(settings["total"])
-    whole = "adding" not in settings
-    points = int(counts.get("points", 0))
-    started = _seconds(settings.get("started"))
-    still = max(0.0, clock - int(counts.get("rate_at", 0)) / 1000)
-    rate = points_per_s(float(counts.get("rate", 0)), still=still, running=clock - (started or clock))
-    state = run_state(by_state, whole=whole, paused="paused" in settings)
-    return RunStatus(
-        id=run,
-        name=settings["name"],
-        state=state,
-        counts=by_state,
-        total=total,
-        points=points,
-        points_per_s=round(rate, 2) if state in ("active", "paused") else 0.0,
-        eta_s=_eta(by_state, total, clock, settings) if state == "active" else None,
-        started=started,
-        ended=_seconds(settings.get("ended")),
-    )
-
-
-def points_per_s(decayed: float, *, still: float, running: float) -> float:
-    """The rate of points, from the decayed sum that the scripts keep.
-
-    `still`: seconds since the sum was written. `running`: seconds since the run began; a young run's sum has not
-    had the time to grow to its rate.
-    """
-    if running <= 0:
-        return 0.0
-    return decayed * math.exp(-still / RATE_MEMORY) / -math.expm1(-running / RATE_MEMORY)
-
-
-def run_state(counts: dict[str, int], *, whole: bool, paused: bool) -> RunState:
-    """The state of a run from the counts of its learners; ``whole``: all were added."""
-    terminal = {state: counts.get(state, 0) for state in ("done", "failed", "quarantined", "cancelled")}
-    if not whole or sum(counts.values()) > sum(terminal.values()):
-        moving = sum(counts.get(state, 0) for state in ("queued", "leased", "delayed", "waiting"))
-        return "paused" if paused or (counts.get("paused", 0) and not moving) else "active"
-    if terminal["failed"] or terminal["quarantined"]:
-        return "failed"
-    return "cancelled" if terminal["cancelled"] else "done"
-
-
-def _eta(counts: dict[str, int], total: int, clock: float, settings: dict[str, str]) -> float | None:
-    """Learners that are left, at the pace since the run started; None before the first is done."""
-    ended = sum(counts.get(state, 0) for state in ("done", "failed", "quarantined", "cancelled"))
-    started = _seconds(settings.get("started"))
-    if not counts.get("done") or started is None:
-        return None
-    return round((clock - started) / ended * (total - ended), 1)
-
-
-def _seconds(ms: str | None) -> float | None:
-    return None if ms is None else int(ms) / 1000
 
 
 # -- learners -----------------------------------------------------------------------------------------------
@@ -250,26 +194,11 @@ def job_records(broker: Broker, *, ended: bool = True) -> list[JobRecord]:
         pipe.smembers(broker.keys.holds(job.decode()))
     answers: list[Any] = pipe.execute() if scored else []
     records = [
-        _job_record(job.decode(), _hash(answers[2 * i]), answers[2 * i + 1], seen)
+        job_record(job.decode(), _hash(answers[2 * i]), _texts(answers[2 * i + 1]), seen / 1000)
         for i, (job, seen) in enumerate(scored)
         if answers[2 * i]
     ]
     return [record for record in records if ended or record.state != "ended"]
-
-
-def _job_record(job: str, fields: dict[str, str], held: Iterable[bytes], seen: float) -> JobRecord:
-    return JobRecord(
-        id=job,
-        pool=fields["pool"],
-        scheduler_id=fields.get("scheduler_id"),
-        state=cast(JobState, fields["state"]),
-        reason=fields.get("reason"),
-        node=fields.get("node"),
-        slots=int(fields.get("slots", 1)),
-        learners=sorted(learner.decode() for learner in held),
-        last_seen=seen / 1000 if "nonce" in fields else None,
-        walltime_end=_seconds(fields.get("walltime_end")),
-    )
 
 
 def pool_names(broker: Broker) -> list[str]:
@@ -286,22 +215,7 @@ def pool_records(broker: Broker, names: Sequence[str] | None = None) -> list[Poo
         pipe.zcard(broker.keys.queue(name))
     answers: list[Any] = pipe.execute() if wanted else []
     return [
-        _pool_record(name, _hash(answers[2 * i]), answers[2 * i + 1])
+        pool_record(name, _hash(answers[2 * i]), answers[2 * i + 1])
         for i, name in enumerate(wanted)
         if answers[2 * i]
     ]
-
-
-def _pool_record(name: str, fields: dict[str, str], queued: int) -> PoolRecord:
-    return PoolRecord(
-        name=name,
-        kind=fields["kind"],
-        spec=json.loads(fields["spec"]),
-        limit=int(fields["limit"]),
-        slots=int(fields["slots"]),
-        ttl=int(fields["ttl"]) / 1000,
-        queued=queued,
-        leased=int(fields.get("leased", 0)),
-        delayed=int(fields.get("delayed", 0)),
-        circuit=fields.get("circuit"),
-    )

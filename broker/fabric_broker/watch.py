@@ -9,13 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .reads import _job_record, _pool_record, _run_status
+from .hashes import Fields, job_record, pool_record, run_status
 from .records import JobRecord, Pointer, PoolRecord, RunStatus, pointer_from
 from .scripts import Call
 from .view import LearnerView, decode
-
-Fields = Mapping[str, str]
-"""A hash of Redis as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +47,19 @@ class Board:
     def run_statuses(self, now: float) -> list[RunStatus]:
         """How far each run is at ``now``, oldest first."""
         told = reversed(list(self.runs.items()))
-        return [_run_status(run, dict(settings), dict(counts), now) for run, (settings, counts) in told]
+        return [run_status(run, settings, counts, now) for run, (settings, counts) in told]
 
     def job_records(self) -> list[JobRecord]:
         """The jobs, oldest first."""
         return [
-            _job_record(job, dict(fields), [learner.encode() for learner in held], seen * 1000)
+            job_record(job, fields, held, seen)
             for job, (seen, fields, held) in reversed(list(self.jobs.items()))
             if fields
         ]
 
     def pool_records(self) -> list[PoolRecord]:
         """The pools, oldest first."""
-        return [
-            _pool_record(pool, dict(fields), queued)
-            for pool, (fields, queued) in self.pools.items()
-            if fields
-        ]
+        return [pool_record(pool, fields, queued) for pool, (fields, queued) in self.pools.items() if fields]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,12 +45,14 @@ class FabricStatus:
     counts: dict[str, int]
     pools: list[PoolStatus]
     runs: list[RunStatus]
+    answers: bool = True
+    """whether the server did when it was last asked; if not, this is what it said before"""
 
     def as_json(self) -> dict[str, Any]:
         """As in `fabric status --json`."""
         return {
             "fabric": self.fabric,
-            "broker": {"url": self.url, "ok": True},
+            "broker": {"url": self.url, "ok": self.answers},
             "submitter": {"alive": self.submitter_alive, "last_seen": self.submitter_seen},
             "counts": self.counts,
             "pools": [asdict(pool) for pool in self.pools],

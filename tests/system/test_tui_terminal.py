@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -35,12 +36,19 @@ class Terminal:
 
     def start(self, command: str) -> None:
         self.tmux("new-session", "-d", "-s", "t", "-x", "130", "-y", "40", command)
+        # What an application writes into the clipboard (OSC 52) goes into a buffer of tmux.
+        self.tmux("set-option", "-s", "set-clipboard", "on")
 
     def keys(self, *keys: str) -> None:
         self.tmux("send-keys", "-t", "t", *keys)
 
     def text(self) -> str:
         return self.tmux("capture-pane", "-t", "t", "-p")
+
+    def colours(self) -> set[str]:
+        """The colours on the screen, as "r;g;b" or as numbers of a palette."""
+        told = self.tmux("capture-pane", "-t", "t", "-p", "-e")
+        return set(re.findall(r"\x1b\[[0-9;]*?[34]8;[25];([0-9;]+)m", told))
 
     def see(self, *texts: str) -> str:
         """Wait until all of these are on the screen."""
@@ -83,6 +91,43 @@ def fails_without(flag: str) -> Callable[[float], float]:
     return evaluate
 
 
+RECORDING = Path(__file__).parents[1] / "integration" / "tui" / "recordings" / "demo.jsonl.gz"
+
+
+def replay(home: Path) -> str:
+    return shlex.join([sys.executable, "-m", "fabric_tui", "--home", str(home), "--replay", str(RECORDING)])
+
+
+@pytest.mark.long
+@pytest.mark.needs("tmux")
+def test_without_colour_glyphs_and_words_tell_the_state_and_the_clipboard_gets_what_is_copied(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    terminal.start(f"COLORTERM=truecolor NO_COLOR=1 {replay(tmp_path)}")
+    terminal.see("replay", "✘ failed", "● leased")
+    grey = {colour for colour in terminal.colours() if len(set(colour.split(";"))) == 1}
+    assert terminal.colours() == grey
+    terminal.keys("2")
+    terminal.see("200 learners")
+    terminal.tmux("resize-window", "-t", "t", "-x", "70", "-y", "20")
+    terminal.see("too small: 70×20")
+    terminal.tmux("resize-window", "-t", "t", "-x", "90", "-y", "30")
+    terminal.see("200 learners")
+    terminal.keys("g", "y")
+    terminal.see("copied r")
+    wait_for(lambda: "rbands0.0" in terminal.tmux("list-buffers"), "a clipboard", PATIENCE)
+    terminal.keys("q")
+
+
+@pytest.mark.long
+@pytest.mark.needs("tmux")
+def test_with_colour_there_is_some(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.start(f"COLORTERM=truecolor {replay(tmp_path)}")
+    terminal.see("replay", "✘ failed")
+    assert any(len(set(colour.split(";"))) > 1 for colour in terminal.colours())
+    terminal.keys("q")
+
+
 @pytest.mark.needs("tmux")
 def test_failed_learners_are_marked_retried_and_done_and_redis_comes_back(
     scene: Scene, terminal: Terminal, tmp_path: Path
@@ -116,7 +161,7 @@ def test_failed_learners_are_marked_retried_and_done_and_redis_comes_back(
     terminal.see("✔ done 5")
 
     os.kill(int(scene.fabric.broker.redis.info("server")["process_id"]), signal.SIGKILL)
-    terminal.see("○ stale", "✔ done 5", "retry 2 in")
+    terminal.see("○ stale", "✔ done 5", "retry ")
     EmbeddedServer(scene.home, Config.load(scene.home, os.environ)).up()
     terminal.see("● live", "✔ done 5")
     terminal.keys("5")

@@ -105,9 +105,9 @@ class FabricApp(GoingApp):
     # -- acting ----------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """An action exists only where it applies, and never when read-only."""
+        """An action exists only where it applies, never when read-only, nor where nothing can be seen."""
         if action == "act":
-            if self.options.read_only or self.options.replaying:
+            if self.options.read_only or self.options.replaying or self._small.display:
                 return False
             wanted = next(each for each in ALL_ACTIONS if each.id == parameters[0])
             at_hand = {"learners": "learner", "jobs": "job", "pools": "pool"}.get(

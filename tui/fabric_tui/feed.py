@@ -132,7 +132,6 @@ class Feed:
 
     async def _stumble(self, error: Exception) -> float:
         address = self._source.address if self._source else ""
-        error = unwrapped(error)
         kind = trouble_kind(error)
         if kind is None:
             raise error
@@ -152,13 +151,6 @@ class Feed:
         self._woken.clear()
         with suppress(TimeoutError):  # the usual end of a pause
             await asyncio.wait_for(self._woken.wait(), seconds)
-
-
-def unwrapped(error: Exception) -> Exception:
-    """What redis-py's asyncio client hides: it raises a ConnectionError from the refusal of a password."""
-    cause = error.__cause__
-    refused = isinstance(cause, Exception) and classify(cause) is RedisTrouble.WRONG_PASSWORD
-    return cause if refused and isinstance(cause, Exception) else error
 
 
 def trouble_kind(error: Exception) -> TroubleKind | None:

@@ -24,9 +24,8 @@ class GoingApp(WatchingApp):
             self.pop_screen()
         self._switcher.current = name
         self._arrange()
-        pane = self.pane
-        pane.rebuild()
-        self.screen.set_focus(pane.grid)
+        self.pane.rebuild()
+        self.screen.set_focus(None)  # `_tell` gives it to the pane, if that can be seen
         self.refresh_bindings()
         self._tell()
         self.feed.wake()
@@ -60,9 +59,9 @@ class GoingApp(WatchingApp):
         elif self.pane is self.panes["pools"]:
             self._jump("jobs", f"pool:{thing}")
         elif self.pane is self.panes["events"]:
-            learner = self._events[thing].learner
-            if learner in self.model.learners:
-                self._push_detail(learner)
+            event_seen = self._events.get(thing)
+            if event_seen is not None and event_seen.learner in self.model.learners:
+                self._push_detail(event_seen.learner)
         elif self.pane is self.panes["control"]:
             self.push_screen(TextScreen(lambda: helping.task_text(self.model, thing)))
 

@@ -220,6 +220,11 @@ class TablePane(Vertical, Generic[T]):
         event.stop()
         self._leave_filter()
 
+    @property
+    def at_hand(self) -> Grid | Input:
+        """What the keys are for: the filter line while one is typed, else the table."""
+        return self._input if self.has_class("filtering") else self.grid
+
     def _leave_filter(self) -> None:
         self.remove_class("filtering")
         self._input.display = False

@@ -32,7 +32,8 @@ def line_plot(
     canvas.lines(finite)
     if goal is not None:
         canvas.level(goal)
-    top, bottom = (10**value if logarithmic else value for value in (canvas.y[1], canvas.y[0]))
+    # The largest float's logarithm is rounded up, so that its power would overflow.
+    top, bottom = (10 ** min(value, 308.25) if logarithmic else value for value in canvas.y[::-1])
     labels = {0: short(top), rows - 1: short(bottom)}
     lines = [f"{labels.get(row, ''):>{_LABEL - 1}} │{text}" for row, text in enumerate(canvas.texts())]
     left, right = short(canvas.x[0]), short(canvas.x[1])

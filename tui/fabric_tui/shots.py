@@ -34,7 +34,7 @@ async def shoot(recording: Path, folder: Path) -> None:
             if text is not None:
                 app.learners.set_filter(text)
             await pilot.press(*keys)
-            await pilot.pause(0.5)
+            await pilot.wait_for_scheduled_animations()
             app.save_screenshot(f"{name}.svg", str(folder))
 
 

@@ -89,8 +89,8 @@ class WatchingApp(App[None]):
         }
         self.side = DetailPane(self.model, self.now, whole=False, id="side")
         self._health = Static(classes="health")
-        self._main = Horizontal(id="main")
         self._switcher = ContentSwitcher(initial="overview", id="panes")
+        self._main = Horizontal(id="main")
         self._notice = Static(id="notice")
         self._small = Static(id="small")
 
@@ -115,7 +115,6 @@ class WatchingApp(App[None]):
         self._tell()
         self.set_interval(1.0, self._second)
         self._read()
-        self.overview.grid.focus()
 
     @work(exclusive=True, group="feed")
     async def _read(self) -> None:
@@ -128,6 +127,8 @@ class WatchingApp(App[None]):
         return self.model.now + max(0.0, self.options.clock() - self._heard)
 
     def _deliver(self, updates: Sequence[Update]) -> None:
+        if not self.is_running:
+            return  # an answer that came while the screens were taken down
         if self.options.recorder is not None:
             self.options.recorder.note(updates)
         ids: set[str] = set()
@@ -175,6 +176,8 @@ class WatchingApp(App[None]):
 
     def _second(self) -> None:
         """Ages grow."""
+        if not self.is_running:
+            return
         if self.options.parent is not None and os.getppid() != self.options.parent:
             self.exit()
         if not self._badges.frozen:
@@ -194,7 +197,12 @@ class WatchingApp(App[None]):
         if bar.content != line:
             bar.update(line, layout=False)
         told = notice(self.model, retry_in)
-        self._main.display = told is None
+        # What is hidden loses the focus, so that no key acts on what cannot be seen.
+        shown = told is None and not self._small.display
+        self._main.display = shown
+        if shown and self.screen is self.default_screen and self.screen.focused is None:
+            pane = self.pane
+            self.screen.set_focus(pane.at_hand if isinstance(pane, TablePane) else pane.grid)
         self._notice.display = told is not None
         if told is not None:
             self._notice.update(told)
@@ -233,6 +241,8 @@ class WatchingApp(App[None]):
         return self.learners.grid.cursor if self.side.display and self.pane is self.learners else None
 
     def _ask(self) -> Ask:
+        if not self.is_running:
+            return Ask()
         seen = self.learners.grid.seen if self.pane is self.learners else ()
         subject, screen = self.subject, self.screen
         job = (
@@ -259,6 +269,7 @@ class WatchingApp(App[None]):
         if told is not None:
             self._small.update(told)
         self._arrange(event.size.width)
+        self._tell()
 
     def _arrange(self, width: int | None = None) -> None:
         wide = (width or self.size.width) >= SIDE_PANE_FROM

@@ -17,20 +17,36 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--watch",
+    "every",
+    is_flag=False,
+    flag_value=2.0,
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="[SECONDS]",
+    help="Show it again every 2 s (or so many), until Ctrl-C; with --json, an object a line.",
+)
 @json_option
 @opening
-def status(start: Opening, *, as_json: bool) -> None:
+def status(start: Opening, *, every: float | None, as_json: bool) -> None:
     """Show the fabric: server, submitter, pools, runs."""
     from adaptive_fabric.looking import fabric_status
 
-    with start.fabric() as fabric:
-        found = fabric_status(fabric)
-    if as_json:
-        emit(found.as_json())
-        return
-    _print_head(found)
-    _print_pools(found.pools)
-    _print_runs(found.runs)
+    from .watch import watch
+
+    def show(found: FabricStatus) -> None:
+        if as_json:
+            emit(found.as_json())
+            return
+        _print_head(found)
+        _print_pools(found.pools)
+        _print_runs(found.runs)
+
+    if every is None:
+        with start.fabric() as fabric:
+            show(fabric_status(fabric))
+    else:
+        watch(start, every, show, clearing=not as_json)
 
 
 @click.command()
@@ -119,9 +135,10 @@ def pools(start: Opening, *, as_json: bool) -> None:
 
 def _print_head(found: FabricStatus) -> None:
     submitter = "alive" if found.submitter_alive else "not running"
-    if not found.submitter_alive and found.submitter_seen is not None:
+    if found.submitter_seen is not None:
         submitter += f" (last seen {time_text(found.submitter_seen)})"
-    click.echo(f"fabric    {found.fabric} at {found.url}")
+    away = "" if found.answers else " (does not answer; what it said last)"
+    click.echo(f"fabric    {found.fabric} at {found.url}{away}")
     click.echo(f"submitter {submitter}")
     click.echo(f"learners  {counts_text(found.counts)}")
 
@@ -137,12 +154,13 @@ def _print_runs(found: list[RunStatus]) -> None:
             run.id,
             run.name,
             run.state,
-            counts_text(run.counts),
+            f"{counts_text(run.counts)} of {run.total}",
             run.points,
             f"{run.points_per_s:g}",
             duration_text(run.eta_s),
             time_text(run.started),
+            time_text(run.ended),
         )
         for run in found
     ]
-    table(("id", "run", "state", "learners", "points", "points/s", "left", "started"), rows)
+    table(("id", "run", "state", "learners", "points", "points/s", "left", "started", "ended"), rows)

@@ -7,18 +7,22 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from textual import events
 from textual.pilot import Pilot
 
 from fabric_broker.connection import Server
 from fabric_tui.app import FabricApp, Options
 from fabric_tui.live import LiveSource
 
-WAIT = 10.0  # s
+WAIT = 30.0  # s
+
+CHARACTERS = {"slash": "/", "space": " ", "plus": "+", "question_mark": "?"}
+"""What is typed by keys that have names."""
 
 
 def live_app(url: str, *, fabric: str = "default", password: str | None = None, **options: Any) -> FabricApp:
-    """An app on a Redis; a short tick, so that tests need not wait."""
-    told = {"by": "anna@login1", "tick": 0.05} | options
+    """An app on a Redis; its tick is short, so that tests need not wait, but not so short that it never rests."""
+    told = {"by": "anna@login1", "tick": 0.2} | options
     return FabricApp(lambda: LiveSource(Server(url, password), fabric, timeout=2.0), Options(**told))
 
 
@@ -34,17 +38,28 @@ class Driver:
     def __init__(self, app: FabricApp, pilot: Pilot[None]) -> None:
         self.app = app
         self.pilot = pilot
+        self.patience = WAIT
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """Press keys one after another, each when the one before has been obeyed.
+
+        (Textual's own way waits until the process is idle, which on a busy machine is seconds late, or too early.)
+        """
+        for key in keys:
+            character = CHARACTERS.get(key, key if len(key) == 1 else None)
+            self.app.post_message(events.Key(key, character))
+            for _ in range(
+                3
+            ):  # the app hands it to the focused widget, which hands it to whoever has the action
+                await self.pilot.pause(0)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + WAIT
+        deadline = time.monotonic() + self.patience
         while not condition():
             assert time.monotonic() < deadline, (
-                f"{what}: not within {WAIT} s; the screen:\n{screen_text(self.app)}"
+                f"{what}: not within {self.patience} s; the screen:\n{screen_text(self.app)}"
             )
-            await self.pilot.pause(0.02)
+            await self.pilot.pause(0.04)
 
     async def see(self, *texts: str) -> str:
         """Wait until all of these are on the screen."""
@@ -54,6 +69,11 @@ class Driver:
     async def miss(self, text: str) -> None:
         """Wait until this is not on the screen."""
         await self.until(lambda: text not in screen_text(self.app), f"to miss {text}")
+
+    async def caught_up(self) -> None:
+        """Wait until the app has read Redis again, from the beginning of a read on."""
+        ticks = self.app.feed.ticks
+        await self.until(lambda: self.app.feed.ticks >= ticks + 2, "another look at Redis")
 
 
 def drive(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import redis as redis_py
-from tests.integration.tui.driving import Driver, drive, live_app, screen_text
+from tests.integration.tui.driving import WAIT, Driver, drive, live_app, screen_text
 from tests.integration.tui.filled import add_run, add_tasks, lead, small_fabric
 from tests.redis_process import RedisProcess
 from textual.widgets import Input
 
-from fabric_broker import calls, reads
+from fabric_broker import calls, reads, watch
 from fabric_broker.broker import Broker
+from fabric_tui.actions import ALL_ACTIONS
 from fabric_tui.app import FabricApp, Options
 from fabric_tui.dialogs import Confirm
-from fabric_tui.peek import Data
 from fabric_tui.recording import Recorder, ReplaySource
 from fabric_tui.views import DetailScreen, LogScreen
 
@@ -62,6 +63,7 @@ def test_each_number_shows_its_screen(app: FabricApp, broker: Broker) -> None:
     drive(app, script)
 
 
+@pytest.mark.long
 def test_a_traceback_of_a_task_is_shown_whole(app: FabricApp, broker: Broker) -> None:
     add_tasks(broker)
 
@@ -76,6 +78,7 @@ def test_a_traceback_of_a_task_is_shown_whole(app: FabricApp, broker: Broker) ->
     drive(app, script)
 
 
+@pytest.mark.long
 def test_enter_on_a_problem_shows_the_learners_behind_it(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.see("run sweep: 3 learners failed")
@@ -86,6 +89,7 @@ def test_enter_on_a_problem_shows_the_learners_behind_it(app: FabricApp) -> None
     drive(app, script, size=(110, 40))
 
 
+@pytest.mark.long
 def test_help_names_the_keys_of_the_screen(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2", "question_mark")
@@ -137,19 +141,23 @@ def test_a_wide_terminal_has_the_detail_beside(app: FabricApp) -> None:
     drive(app, script, size=(140, 40))
 
 
-class _Peeker:
-    async def data(self, learner: str) -> Data:
-        return Data("1d", tuple((n / 10, (n / 10) ** 2) for n in range(20)))
-
-
-def test_data_are_drawn_when_asked_for(broker: Broker, redis_process: RedisProcess) -> None:
-    small_fabric(broker)
+@pytest.mark.long
+def test_ages_are_by_redis_time_whatever_the_clock_here_says(
+    app: FabricApp, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 0.0)
 
     async def script(driver: Driver) -> None:
-        await driver.press("2", "enter")
-        await driver.see("Data, 20 points", "3.61 │")
+        await driver.press("2")
+        await driver.see("46 learners")
+        driver.app.learners.grid.go_to("rdemo.9")
+        text = await driver.see("s left", "It runs")
+        left = re.search(r"lease +(\d+)s left", text)
+        assert left is not None
+        assert 0 < int(left[1]) <= 30
+        assert abs(driver.app.now() - reads.now(broker)) < WAIT
 
-    drive(live_app(redis_process.url, peeker=_Peeker()), script, size=(100, 50))
+    drive(app, script, size=(140, 40))
 
 
 # -- the table -------------------------------------------------------------------------------------------------------
@@ -188,7 +196,7 @@ def test_no_key_acts_on_a_stranger_after_the_learner_under_the_cursor_went(
         await driver.see("no learner is marked or under the cursor")
         assert not isinstance(driver.app.screen, Confirm)
         await driver.press("j")
-        assert driver.app.learners.grid.cursor == "rdemo.8"
+        await driver.until(lambda: driver.app.learners.grid.cursor == "rdemo.8", "the next one")
 
     drive(app, script)
 
@@ -209,6 +217,7 @@ def test_a_filter_is_typed_told_and_taken_back(app: FabricApp) -> None:
     drive(app, script)
 
 
+@pytest.mark.long
 def test_sorting_by_points_puts_the_most_on_top_and_again_the_least(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -225,16 +234,18 @@ def test_sorting_by_points_puts_the_most_on_top_and_again_the_least(app: FabricA
     drive(app, script)
 
 
+@pytest.mark.long
 def test_y_copies_by_osc_52(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
         await driver.see("46 learners")
         await driver.press("j", "y")
-        assert driver.app.clipboard == "rdemo.1"
+        await driver.until(lambda: driver.app.clipboard == "rdemo.1", "a clipboard")
 
     drive(app, script)
 
 
+@pytest.mark.long
 def test_frozen_nothing_moves(app: FabricApp, broker: Broker) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -297,29 +308,42 @@ def test_a_row_shows_requested_until_the_holder_obeys(app: FabricApp, broker: Br
     drive(app, script)
 
 
-@pytest.mark.parametrize(
-    ("keys", "learner", "expected"),
-    [
-        (["X", "y"], "rdemo.20", "cancelled"),
-        (["R", "y"], "rdemo.9", "queued"),
-        (["U", "y"], "rdemo.39", "queued"),
-        (["P", "y"], "rdemo.20", "paused"),
-    ],
-)
-def test_each_action_does_what_it_says(
-    app: FabricApp, broker: Broker, keys: list[str], learner: str, expected: str
-) -> None:
+def asked(broker: Broker) -> list[tuple[str, str, str, str]]:
+    """What the events say that was asked: who, what, of which learner, in words."""
+    happened = broker.do(watch.watch(None, count=1000)).events
+    told = [event for event in happened if event.event == "asked"]
+    assert all(event.source == event.target == "" for event in told)
+    return [
+        (event.more["by"], event.more["verb"], event.learner, event.more["target"].split(",")[0])
+        for event in told
+    ]
+
+
+def test_each_action_does_what_it_says_and_leaves_who_asked(app: FabricApp, broker: Broker) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
         await driver.see("46 learners")
-        driver.app.learners.grid.go_to(learner)
-        await driver.press(*keys)
-        await driver.until(lambda: state(broker, learner) == expected, expected)
-        await driver.until(lambda: not driver.app.model.requests.learners(), "confirmed")
+        for key, learner, expected in (
+            ("X", "rdemo.20", "cancelled"),
+            ("R", "rdemo.9", "queued"),
+            ("U", "rdemo.39", "queued"),
+            ("P", "rdemo.21", "paused"),
+        ):
+            driver.app.learners.grid.go_to(learner)
+            await driver.press(key, "y")
+            await driver.until(lambda: state(broker, learner) == expected, expected)  # noqa: B023
+            await driver.until(lambda: not driver.app.model.requests.learners(), "confirmed")
 
     drive(app, script)
+    assert asked(broker) == [
+        ("anna@login1", "cancel", "rdemo.20", "1 learner: rdemo.20"),
+        ("anna@login1", "release", "rdemo.9", "1 learner: rdemo.9"),
+        ("anna@login1", "resume", "rdemo.39", "1 learner: rdemo.39"),
+        ("anna@login1", "pause", "rdemo.21", "1 learner: rdemo.21"),
+    ]
 
 
+@pytest.mark.long
 def test_a_priority_and_a_pools_n_are_asked_for_as_numbers(app: FabricApp, broker: Broker) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -333,10 +357,20 @@ def test_a_priority_and_a_pools_n_are_asked_for_as_numbers(app: FabricApp, broke
         await driver.see("the number of jobs is a whole number, 0 or more")
         await driver.press("home", "delete", "enter")
         await driver.until(lambda: driver.app.model.pools["local"].limit == 3, "N = 3")
+        broker.redis.hset(broker.keys.pool("local"), mapping={"circuit": "no such account", "deaths": "5"})
+        await driver.see("✘ open circuit: no such account")
+        await driver.press("c", "y")
+        await driver.see("✔ submits")
 
     drive(app, script)
+    assert [who_what[1:] for who_what in asked(broker)] == [
+        ("prioritize", "rdemo.20", "1 learner: rdemo.20 → 7"),
+        ("scale", "", "1 pool: local → 3"),
+        ("close", "", "1 pool: local"),
+    ]
 
 
+@pytest.mark.long
 def test_jobs_are_drained_and_killed(app: FabricApp, broker: Broker) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("3")
@@ -351,6 +385,10 @@ def test_jobs_are_drained_and_killed(app: FabricApp, broker: Broker) -> None:
         assert driver.app.model.jobs["i2.0"].learners == []
 
     drive(app, script)
+    assert [who_what[1:] for who_what in asked(broker)] == [
+        ("drain", "", "1 job: i1.0"),
+        ("kill", "", "1 job: i2.0"),
+    ]
 
 
 def test_read_only_has_no_actions_at_all(broker: Broker, redis_process: RedisProcess) -> None:
@@ -360,19 +398,25 @@ def test_read_only_has_no_actions_at_all(broker: Broker, redis_process: RedisPro
         await driver.press("2")
         await driver.see("46 learners", "read-only")
         driver.app.learners.grid.go_to("rdemo.6")
-        for key in ("r", "R", "P", "U", "X", "plus"):
-            await driver.press(key)
-            assert not isinstance(driver.app.screen, Confirm)
-        driver.app.action_act("learner.retry")
+        await driver.press("r")
         assert not isinstance(driver.app.screen, Confirm)
+        for number, target in (("2", "learner"), ("3", "job"), ("4", "pool")):
+            await driver.press(number)
+            for action in ALL_ACTIONS:
+                assert action.target != target or not driver.app.check_action("act", (action.id,))
+                driver.app.action_act(action.id)
+                assert not isinstance(driver.app.screen, Confirm)
+        await driver.press("2")
         titles = [command.title for command in driver.app.get_system_commands(driver.app.screen)]
         assert "Retry" not in titles
         await driver.press("question_mark")
         assert "queued again" not in await driver.see("Learners")
 
     drive(live_app(redis_process.url, read_only=True), script)
+    assert asked(broker) == []
 
 
+@pytest.mark.long
 def test_the_palette_finds_an_action(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -390,6 +434,7 @@ def test_the_palette_finds_an_action(app: FabricApp) -> None:
     drive(app, script)
 
 
+@pytest.mark.long
 def test_keys_can_be_other_keys(broker: Broker, redis_process: RedisProcess) -> None:
     small_fabric(broker)
 
@@ -408,6 +453,7 @@ def test_keys_can_be_other_keys(broker: Broker, redis_process: RedisProcess) -> 
 # -- recordings ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_recording_plays_the_same_again(
     broker: Broker, redis_process: RedisProcess, tmp_path: Path
 ) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 from tests.integration.tui.driving import Driver, drive, live_app, screen_text
-from tests.integration.tui.filled import add_run, lead, small_fabric
+from tests.integration.tui.filled import add_run, small_fabric
 from tests.redis_process import RedisProcess
 
 from fabric_broker import calls
@@ -15,12 +14,19 @@ from fabric_broker.broker import Broker
 from fabric_broker.connection import Server
 from fabric_broker.home import Home
 from fabric_tui.app import FabricApp, Options
+from fabric_tui.asking import Ask
 from fabric_tui.cli import live_source
 from fabric_tui.live import LiveSource
+from fabric_tui.updates import Trouble
 
 
 def broker_of(process: RedisProcess) -> Broker:
     return Broker(process.client(), "default")
+
+
+def tries(driver: Driver) -> int:
+    trouble = driver.app.model.trouble
+    return trouble.attempt if trouble else 0
 
 
 def test_redis_killed_and_started_again(private_redis: RedisProcess) -> None:
@@ -31,11 +37,11 @@ def test_redis_killed_and_started_again(private_redis: RedisProcess) -> None:
         await driver.see("● live", "46 learners")
         driver.app.learners.grid.go_to("rdemo.9")
         private_redis.kill()
-        text = await driver.see("○ stale", "retry 1 in")
+        text = await driver.see("○ stale", "retry ")
         assert "sweep-9" in text
         await driver.press("X")
         await driver.see("not connected")
-        await driver.see("retry 2 in")
+        await driver.until(lambda: tries(driver) > 1, "a second try")
         private_redis.start()
         await driver.press("ctrl+r")
         await driver.see("● live")
@@ -44,6 +50,7 @@ def test_redis_killed_and_started_again(private_redis: RedisProcess) -> None:
     drive(live_app(private_redis.url), script)
 
 
+@pytest.mark.long
 def test_a_frozen_redis_makes_it_stale_and_an_action_in_between_is_told(private_redis: RedisProcess) -> None:
     small_fabric(broker_of(private_redis))
 
@@ -62,6 +69,7 @@ def test_a_frozen_redis_makes_it_stale_and_an_action_in_between_is_told(private_
     drive(live_app(private_redis.url), script)
 
 
+@pytest.mark.long
 def test_started_before_redis_it_waits(private_redis: RedisProcess) -> None:
     small_fabric(broker_of(private_redis))
     private_redis.kill()
@@ -100,6 +108,7 @@ def test_a_changed_password_is_read_anew(
     assert old != "another"
 
 
+@pytest.mark.long
 def test_another_releases_records_are_not_shown(private_redis: RedisProcess) -> None:
     broker_of(private_redis).redis.hset("fabric:{default}:meta", "schema", "99")
 
@@ -134,6 +143,7 @@ def test_a_trimmed_stream_is_overcome_by_a_snapshot(private_redis: RedisProcess)
     drive(live_app(private_redis.url), script)
 
 
+@pytest.mark.long
 def test_a_flushed_redis_shows_nothing_and_then_what_is_new(private_redis: RedisProcess) -> None:
     broker = broker_of(private_redis)
     small_fabric(broker)
@@ -149,49 +159,21 @@ def test_a_flushed_redis_shows_nothing_and_then_what_is_new(private_redis: Redis
     drive(live_app(private_redis.url), script)
 
 
-def test_sorting_filtering_resizing_while_everything_moves(private_redis: RedisProcess) -> None:
-    broker = broker_of(private_redis)
-    small_fabric(broker)
-    lead(broker)
-    chance = random.Random(7)
+def test_an_answer_that_comes_while_it_leaves_is_dropped(private_redis: RedisProcess) -> None:
+    small_fabric(broker_of(private_redis))
+    app = live_app(private_redis.url)
 
     async def script(driver: Driver) -> None:
         await driver.press("2")
         await driver.see("46 learners")
-        learners = driver.app.learners
-        for step in range(40):
-            what = chance.randrange(7)
-            if what == 0:
-                add_run(broker, f"rx{step}", chance.randrange(1, 20), name=f"run{step}")
-            elif what == 1:
-                gone = [f"rdemo.{chance.randrange(40)}" for _ in range(3)]
-                broker.redis.hdel(broker.keys.view, *gone)
-                broker.do(calls.act("cancel", gone))
-            elif what == 2:
-                await driver.pilot.resize_terminal(chance.randrange(20, 200), chance.randrange(5, 60))
-            elif what == 3:
-                learners.sort_by(chance.choice(list(learners.table.sorts)))
-            elif what == 4:
-                learners.set_filter(
-                    chance.choice(["", "state:queued", "!run:rdemo", "age<1h run1", "node:n1"])
-                )
-            elif what == 5:
-                await driver.press(*chance.choices(["j", "k", "g", "G", "space", "ctrl+z", "escape"], k=4))
-            else:
-                await driver.press(chance.choice("123456"), "2")
-            await driver.pilot.pause()
-            cursor = learners.grid.cursor
-            assert (
-                cursor is None
-                or learners.listing.row(cursor) is not None
-                or cursor not in driver.app.model.learners
-            )
-        await driver.pilot.resize_terminal(120, 40)
-        await driver.see("● live")
 
-    drive(live_app(private_redis.url), script)
+    drive(app, script)
+    app._deliver([Trouble("unreachable", "cannot reach Redis", 1, 1.0)])
+    app._second()
+    assert app._ask() == Ask()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [(79, 24), (80, 23), (10, 3)])
 def test_a_terminal_that_is_too_small_says_so_and_recovers(
     private_redis: RedisProcess, size: tuple[int, int]
@@ -206,6 +188,7 @@ def test_a_terminal_that_is_too_small_says_so_and_recovers(
     drive(live_app(private_redis.url), script, size=size)
 
 
+@pytest.mark.long
 def test_two_servers_one_after_the_other(private_redis: RedisProcess, tmp_path: Path) -> None:
     """The address is found anew at each try: a server that moved is found."""
     other = RedisProcess()

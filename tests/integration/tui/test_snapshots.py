@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.tui.driving import Driver
 from textual.pilot import Pilot
 
 from fabric_tui.app import FabricApp, Options
 from fabric_tui.peek import Data
 from fabric_tui.recording import ReplaySource, read_recording
-from fabric_tui.updates import Snapshot, Trouble, Update
+from fabric_tui.shots import shoot
+from fabric_tui.updates import Names, Snapshot, Trouble, Update
 
 RECORDING = Path(__file__).parent / "recordings" / "demo.jsonl.gz"
 WIDE, NARROW = (120, 40), (80, 24)
@@ -34,7 +37,7 @@ class Canned:
         return self._updates
 
     async def tick(self, ask: Any) -> list[Update] | None:
-        return self._updates[-1:]
+        return [Names({})]
 
     async def do(self, calls: Any) -> list[Any]:
         raise AssertionError("nothing is acted on")
@@ -69,29 +72,40 @@ def keys(*pressed: str, learner: str | None = None) -> Callable[[Pilot[None]], A
 
     async def run(pilot: Pilot[None]) -> None:
         shown: Any = pilot.app
-        for _ in range(200):
-            if shown.model.now or shown.model.trouble:
-                break
-            await pilot.pause(0.02)
+        driver = Driver(shown, pilot)
+        await driver.until(lambda: bool(shown.model.now or shown.model.trouble), "something to show")
         if learner is not None:
-            await pilot.press("2")
+            await driver.press("2")
             shown.learners.grid.go_to(learner)
-        await pilot.press(*pressed)
-        await pilot.pause(0.3)
-        await pilot.wait_for_animation()
-        await pilot.pause()
+        await driver.press(*pressed)
+        if shown.model.connection == "live":
+            await driver.caught_up()
+        await pilot.wait_for_scheduled_animations()
 
     return run
 
 
+LONG = pytest.mark.long
+
+
 @pytest.mark.parametrize(
-    "number", [1, 2, 3, 4, 5, 6], ids=["overview", "learners", "jobs", "pools", "events", "control"]
+    "number",
+    [
+        pytest.param(1, id="overview"),
+        pytest.param(2, id="learners", marks=LONG),
+        pytest.param(3, id="jobs", marks=LONG),
+        pytest.param(4, id="pools", marks=LONG),
+        pytest.param(5, id="events", marks=LONG),
+        pytest.param(6, id="control", marks=LONG),
+    ],
 )
 def test_each_screen(snap_compare: Any, number: int) -> None:
     assert snap_compare(app(), terminal_size=WIDE, run_before=keys(str(number)))
 
 
-@pytest.mark.parametrize("number", [1, 2], ids=["overview", "learners"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(1, id="overview", marks=LONG), pytest.param(2, id="learners")]
+)
 def test_small(snap_compare: Any, number: int) -> None:
     assert snap_compare(app(), terminal_size=NARROW, run_before=keys(str(number)))
 
@@ -101,6 +115,7 @@ def test_detail(snap_compare: Any) -> None:
     assert snap_compare(app(peeker=Drawn()), terminal_size=(100, 60), run_before=run)
 
 
+@pytest.mark.long
 def test_confirmation(snap_compare: Any) -> None:
     source = Canned(first())
     run = keys("slash", *"state:failed", "enter", "a", "r")
@@ -115,12 +130,14 @@ def _then(*steps: Callable[[Pilot[None]], Awaitable[None]]) -> Callable[[Pilot[N
     return run
 
 
+@pytest.mark.long
 def test_help(snap_compare: Any) -> None:
     assert snap_compare(
         app(source=Canned(first())), terminal_size=WIDE, run_before=keys("2", "question_mark")
     )
 
 
+@pytest.mark.long
 def test_no_color(snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     assert snap_compare(app(), terminal_size=NARROW, run_before=keys("2"))
@@ -129,26 +146,40 @@ def test_no_color(snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 AWAY = Trouble(
     "unreachable", "cannot reach Redis at unix:///run/fabric/redis.sock (No such file or directory)", 4, 8.0
 )
+REFUSED = replace(AWAY, kind="password", text="Redis at redis://head:6379 refused the password")
+OTHER = replace(AWAY, kind="schema", text="the records have schema 2, this release reads 1")
 EMPTY = replace(first(), views={}, board=replace(first().board, runs={}, jobs={}, intents={}), events=())
 
 
 @pytest.mark.parametrize(
     ("updates", "options"),
     [
-        ((AWAY,), {}),
-        ((EMPTY,), {}),
-        ((first(),), {}),
-        ((first(), AWAY), {}),
-        ((replace(AWAY, kind="password", text="Redis at redis://head:6379 refused the password"),), {}),
-        ((replace(AWAY, kind="schema", text="the records have schema 2, this release reads 1"),), {}),
-        ((first(),), {"read_only": True}),
+        pytest.param((AWAY,), {}, id="connecting", marks=LONG),
+        pytest.param((EMPTY,), {}, id="empty", marks=LONG),
+        pytest.param((first(),), {}, id="live", marks=LONG),
+        pytest.param((first(), AWAY), {}, id="stale"),
+        pytest.param((REFUSED,), {}, id="wrong-password", marks=LONG),
+        pytest.param((OTHER,), {}, id="other-schema", marks=LONG),
+        pytest.param((first(),), {"read_only": True}, id="read-only", marks=LONG),
     ],
-    ids=["connecting", "empty", "live", "stale", "wrong-password", "other-schema", "read-only"],
 )
 def test_each_state(snap_compare: Any, updates: tuple[Update, ...], options: dict[str, Any]) -> None:
     run = keys("2") if updates[0] is not AWAY and "schema" not in str(updates) else keys()
     assert snap_compare(app(source=Canned(*updates), **options), terminal_size=NARROW, run_before=run)
 
 
+@pytest.mark.long
+def test_the_screenshots_of_the_readme_are_what_their_command_draws(tmp_path: Path) -> None:
+    asyncio.run(shoot(RECORDING, tmp_path))
+    root = Path(__file__).parents[3]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for drawn in tmp_path.iterdir():
+        shown = root / "docs" / "img" / drawn.name
+        assert drawn.read_text(encoding="utf-8") == shown.read_text(encoding="utf-8"), "make screenshots"
+        assert f"docs/img/{drawn.name}" in readme
+    assert {drawn.stem for drawn in tmp_path.iterdir()} == {"overview", "learners", "detail"}
+
+
+@pytest.mark.long
 def test_too_small(snap_compare: Any) -> None:
     assert snap_compare(app(), terminal_size=(60, 20), run_before=keys())

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fabric_broker.reads import RATE_MEMORY, points_per_s
+from fabric_broker.hashes import RATE_MEMORY, points_per_s
 
 
 def decayed_sum(rate: float, seconds: int) -> float:

@@ -25,7 +25,7 @@ def events(model: Model, things: Mapping[str, Happening]) -> Table[Happening]:
         order=stream_id,
         descending=True,
         empty="nothing has happened yet",
-        copies=lambda id: things[id].learner or id,
+        copies=lambda id: (things[id].learner if id in things else "") or id,
     )
 
 
