@@ -1,6 +1,7 @@
-"""`python -m benchmarks.tui_app N`: fill a fabric with N learners, watch it without a terminal, print what that costs.
+"""`python -m benchmarks.tui_app N fill`: make a fabric of N learners. Without `fill`: watch it without a terminal, and
+print what that costs.
 
-$FABRIC_BENCH_URL names the Redis. The filling happens in a child, so that its memory is not counted.
+$FABRIC_BENCH_URL names the Redis.
 """
 
 from __future__ import annotations
@@ -9,13 +10,10 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
-
-import psutil
 
 from fabric_broker import calls
 from fabric_broker.broker import Broker
@@ -26,7 +24,6 @@ RUN = "rbench00"
 CHANGES = 1000
 TICKS = 5
 KEYS = 60
-IDLE = 20.0  # s
 AN_HOUR = 3_600_000  # ms
 
 
@@ -34,7 +31,12 @@ AN_HOUR = 3_600_000  # ms
 def broker_at(url: str, learners: int) -> Iterator[Broker]:
     """A fabric of its own name."""
     with contextlib.closing(connect(Server.parse(url), timeout=60.0)) as redis:
-        yield Broker(redis, f"tui-{learners}")
+        yield Broker(redis, name_of(learners))
+
+
+def name_of(learners: int) -> str:
+    """The fabric of so many learners."""
+    return f"tui-{learners}"
 
 
 def fill(broker: Broker, learners: int) -> None:
@@ -55,53 +57,59 @@ def _older(packed: bytes) -> bytes:
     return rest + b" %d" % (int(since) - AN_HOUR)
 
 
-async def watch(url: str, broker: Broker, learners: int) -> dict[str, float]:
-    """First paint, idle, ticks, keys, memory."""
+async def watch(url: str, broker: Broker) -> dict[str, float]:
+    """First paint, then ticks and keys on the screen of the learners."""
     from fabric_tui.app import FabricApp, Options
+    from fabric_tui.cli import collect_rarely
     from fabric_tui.live import LiveSource
 
-    process, began = psutil.Process(), time.perf_counter()
+    collect_rarely()
+    began, spent = time.perf_counter(), time.thread_time()
     app = FabricApp(lambda: LiveSource(Server.parse(url), broker.keys.name, timeout=60.0), Options())
-    painted: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    painted: asyncio.Future[tuple[float, float]] = asyncio.get_running_loop().create_future()
     deliver = app.feed._deliver
 
-    def first(updates: Sequence[Any]) -> None:
+    def at_first(updates: Sequence[Any]) -> None:
         deliver(updates)
         app.feed._deliver = deliver
-        app.call_after_refresh(lambda: painted.set_result(time.perf_counter() - began))
+        app.call_after_refresh(
+            lambda: painted.set_result((time.perf_counter() - began, time.thread_time() - spent))
+        )
 
-    app.feed._deliver = first
+    app.feed._deliver = at_first
     async with app.run_test(size=(140, 40)):
-        first_paint = await painted
+        first_paint, first_cpu = await painted
         app.action_screen("learners")
         while app.model.nameless(1) or app.model.events.may_grow_back:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
-        await asyncio.sleep(17)  # until it takes its time between two looks
-        spent, at = process.cpu_times(), time.perf_counter()
-        await asyncio.sleep(IDLE)
-        now = process.cpu_times()
-        idle = (now.user + now.system - spent.user - spent.system) / (time.perf_counter() - at)
-        ticks, keys = await _busy(app, broker)
+        ticks = await _ticks(app, broker)
+        keys = await _keys(app, broker)
         return {
             "first_paint_ms": first_paint * 1e3,
-            "idle_cpu": idle * 100,
+            "first_cpu_ms": first_cpu * 1e3,
             "tick_ms": sorted(ticks)[len(ticks) // 2] * 1e3,
-            "key_p95_ms": sorted(keys)[int(len(keys) * 0.95)] * 1e3,
-            "rss_mb": process.memory_info().rss / 1e6,
+            "key_p95_ms": sorted(each for each, _ in keys)[int(len(keys) * 0.95)] * 1e3,
+            "key_cpu_ms": sorted(cpu for _, cpu in keys)[len(keys) // 2] * 1e3,
         }
 
 
-async def _busy(app: Any, broker: Broker) -> tuple[list[float], list[float]]:
-    """CPU time of the UI thread from a thousand changes that were read to their frame; then how long keys take."""
+async def _ticks(app: Any, broker: Broker) -> list[float]:
+    """CPU time of the UI thread for a thousand changes: to ask, to read the answer, to take it in, to paint."""
     spent: list[float] = []
-    deliver = app.feed._deliver
+    began = 0.0
+    source, deliver = app.feed._source, app.feed._deliver
+    tick = source.tick
+
+    async def timed_tick(ask: Any) -> Any:
+        nonlocal began
+        began = time.thread_time()
+        return await tick(ask)
 
     def timed(updates: Sequence[Any]) -> None:
-        began = time.thread_time()
         deliver(updates)
         app.call_after_refresh(lambda: spent.append(time.thread_time() - began))
 
-    app.feed._deliver = timed
+    source.tick, app.feed._deliver = timed_tick, timed
     ticks: list[float] = []
     for number in range(TICKS):
         await asyncio.sleep(1.5)
@@ -111,12 +119,18 @@ async def _busy(app: Any, broker: Broker) -> tuple[list[float], list[float]]:
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.2)
         ticks.append(sum(spent))
+    source.tick, app.feed._deliver = tick, deliver
+    return ticks
+
+
+async def _keys(app: Any, broker: Broker) -> list[tuple[float, float]]:
+    """Seconds from a key to the frame that shows what it did, and CPU seconds of the UI thread; during ticks."""
     going = asyncio.create_task(_keep_changing(broker))
     keys = [await _echo(app, "j" if number % 20 < 15 else "k") for number in range(KEYS)]
     going.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await going
-    return ticks, keys
+    return keys
 
 
 async def _keep_changing(broker: Broker) -> None:
@@ -131,13 +145,12 @@ def _change(broker: Broker, number: int) -> None:
         broker.do(calls.act(verb, [f"{RUN}.{first + i}" for i in range(calls.PAGE)]))  # type: ignore[arg-type]
 
 
-async def _echo(app: Any, key: str) -> float:
-    """Seconds from a key to the frame that shows what it did."""
+async def _echo(app: Any, key: str) -> tuple[float, float]:
     from textual import events
 
     grid = app.learners.grid
     await asyncio.sleep(0.05)
-    before, began = grid.cursor, time.perf_counter()
+    before, began, spent = grid.cursor, time.perf_counter(), time.thread_time()
     app.post_message(events.Key(key, key))
     while grid.cursor == before:
         await asyncio.sleep(0.001)
@@ -145,20 +158,17 @@ async def _echo(app: Any, key: str) -> float:
     painted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     app.call_after_refresh(lambda: painted.set_result(None))
     await painted
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.thread_time() - spent
 
 
 def main() -> None:
-    """Fill, watch, print one JSON object."""
+    """Fill, or watch and print one JSON object."""
     url, learners = os.environ["FABRIC_BENCH_URL"], int(sys.argv[1])
     with broker_at(url, learners) as broker:
         if sys.argv[2:] == ["fill"]:
             fill(broker, learners)
-            return
-        subprocess.run(
-            [sys.executable, "-m", "benchmarks.tui_app", str(learners), "fill"], check=True, timeout=200
-        )
-        print(json.dumps(asyncio.run(watch(url, broker, learners))))
+        else:
+            print(json.dumps(asyncio.run(watch(url, broker))))
 
 
 if __name__ == "__main__":

@@ -50,11 +50,19 @@ def _tmux() -> str | None:
     return None if shutil.which("tmux") else "no tmux on PATH"
 
 
+def _chromium() -> str | None:
+    """Why there is no browser to drive, or None."""
+    from tests.browser import NAMES, find_browser  # here because it takes aiohttp along
+
+    return None if find_browser() else f"none of {', '.join(NAMES)} on PATH"
+
+
 REQUIRED = os.environ.get("FABRIC_TEST_REQUIRE", "").split(",")
 LACKS: dict[str, Callable[[], str | None]] = {
     "redis7": functools.cache(_redis7),
     "slurm": functools.cache(private_slurm.lack),
     "tmux": _tmux,
+    "chromium": _chromium,
 }
 
 

@@ -62,6 +62,11 @@ class Home:
         return self.path / "redis.password"
 
     @property
+    def web_token(self) -> Path:
+        """What a browser has to show to `fabric-tui --web`."""
+        return self.path / "web.token"
+
+    @property
     def config_file(self) -> Path:
         """The user's settings, TOML; need not exist."""
         return self.path / "config.toml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 import os
 import socket
@@ -14,8 +15,9 @@ import click
 
 from fabric_broker.config import Config
 from fabric_broker.connection import locate
-from fabric_broker.errors import FabricError, MissingExtraError, UsageError
+from fabric_broker.errors import FabricError, HomeError, MissingExtraError, UsageError
 from fabric_broker.home import Home
+from fabric_broker.signing import create_secret
 
 if TYPE_CHECKING:
     from .feed import Source
@@ -54,7 +56,8 @@ def main(
         if record and replay:
             raise UsageError("--record and --replay exclude each other")
         if web:
-            _serve(web, _same_but_web(home, read_only=read_only, record=record, replay=replay), url)
+            command = _same_but_web(home, read_only=read_only, record=record, replay=replay)
+            _serve(web, command, url, Home.find(home))
         else:
             _run(url, home, read_only=read_only, record=record, replay=replay)
     except FabricError as error:
@@ -67,6 +70,7 @@ def _run(
 ) -> None:
     home = Home.find(home_path)
     config = Config.load(home, os.environ)
+    gc.disable()
     try:
         from .app import FabricApp, Options
     except ModuleNotFoundError as error:
@@ -74,6 +78,7 @@ def _run(
     from .peek import Peeker
     from .recording import Recorder, ReplaySource
 
+    collect_rarely()
     recorder = Recorder(record) if record else None
     options = Options(
         read_only=read_only,
@@ -82,6 +87,7 @@ def _run(
         keys=known_keys(config.keys),
         recorder=recorder,
         peeker=None if replay else Peeker(home.path, url),
+        parent=os.getppid() if "TEXTUAL_DRIVER" in os.environ else None,
     )
     played = ReplaySource(replay) if replay else None
     open_source: Callable[[], Source] = (lambda: played) if played else live_source(home, url)
@@ -93,6 +99,13 @@ def _run(
             recorder.close()
     if app.return_code:
         sys.exit(app.return_code)
+
+
+def collect_rarely() -> None:
+    """Look for cyclic garbage less often, and never among what is imported: a tenth of the start went there."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
 
 
 def live_source(home: Home, url: str | None) -> Callable[[], Source]:
@@ -143,21 +156,17 @@ def host_and_port(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port) if colon else PORT
 
 
-def _serve(where: str, command: list[str], url: str | None) -> None:
-    import shlex
-
+def _serve(where: str, command: list[str], url: str | None, home: Home) -> None:
     host, port = host_and_port(where)
     try:
-        from textual_serve.server import Server
+        from .web import WebServer
     except ModuleNotFoundError as error:
         raise missing_extra(error) from error
+    try:
+        home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeError(f"cannot make the folder {home.path} for the token: {error.strerror}") from error
     if url:
         # A URL may hold a password, and a command line can be read by everybody on the host.
         os.environ["FABRIC_URL"] = url
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        click.echo(
-            f"fabric-tui: whoever reaches {host}:{port} can act on the fabric, without a password; "
-            "--read-only lets them look only",
-            err=True,
-        )
-    Server(shlex.join(command), host=host, port=port, title="fabric-tui").serve()
+    WebServer(command, host, port, token=create_secret(home.web_token), token_file=home.web_token).listen()

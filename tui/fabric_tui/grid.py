@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import ClassVar, Protocol
 
 from rich.cells import cell_len, set_cell_size
@@ -83,6 +85,7 @@ class Grid(ScrollView, can_focus=True):
         self._follow = follow
         self._empty = empty
         self._painted: list[tuple[object, ...]] = []
+        self._base = Style.null()
 
     # -- rows ------------------------------------------------------------------------------------------------
 
@@ -213,10 +216,16 @@ class Grid(ScrollView, can_focus=True):
     def _fitting(self, width: int) -> list[tuple[Column, int]]:
         return _fit(self.columns, width - 2)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines that are to be painted."""
+        # It is the same for all of them, and costly: Textual asks every ancestor.
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """One line of the screen: the heads, or a row."""
         width = self.size.width
-        base = self.rich_style
+        base = self._base
         if y == 0:
             return self._heads(width, base)
         row = self.scroll_offset.y + y - 1
@@ -231,12 +240,11 @@ class Grid(ScrollView, can_focus=True):
         if self.dimmed:
             base += _style("dim")
         marked = id in self.marks
-        segments = [Segment("▌ " if marked else "  ", base + _style("bold yellow") if marked else base)]
+        pieces = [("▌ ", "bold yellow") if marked else ("  ", "")]
         for column, cells in self._fitting(width):
             text, style = column.cell(id)
-            segments.append(Segment(_sized(clean(text), cells, right=column.right), base + _style(style)))
-            segments.append(Segment(" ", base))
-        return Strip(segments).adjust_cell_length(width, base)
+            pieces += ((_sized(clean(text), cells, right=column.right), style), (" ", ""))
+        return Strip(_joined(pieces, base)).adjust_cell_length(width, base)
 
     def _heads(self, width: int, base: Style) -> Strip:
         style = base + _style("bold underline")
@@ -248,6 +256,14 @@ class Grid(ScrollView, can_focus=True):
             segments.append(Segment(_sized(title, cells, right=column.right), style))
             segments.append(Segment(" ", base))
         return Strip(segments).adjust_cell_length(width, base)
+
+
+def _joined(pieces: Iterable[tuple[str, str]], base: Style) -> list[Segment]:
+    """As few segments as there are changes of style: each one costs, many times, on its way to the terminal."""
+    return [
+        Segment("".join(text for text, _ in run), base + _style(style) if style else base)
+        for style, run in groupby(pieces, key=itemgetter(1))
+    ]
 
 
 @lru_cache(maxsize=256)

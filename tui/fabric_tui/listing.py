@@ -1,18 +1,22 @@
 """Which things a table shows, and in which order: kept while things come, change and go.
 
-After a change only what changed is filtered and keyed again; the rest is merged by one sort of a nearly sorted list.
+After a change only what changed is filtered and keyed again. A few are taken out and put in one by one; many are merged
+by one sort of a nearly sorted list.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 SortKey = tuple[Any, ...]
+
+_FEW = 20
+"""Up to one in so many changed, they are moved one by one."""
 
 
 class Listing(Generic[T]):
@@ -77,33 +81,42 @@ class Listing(Generic[T]):
 
     def rebuild(self) -> None:
         """Look at everything again."""
-        self._keys = {id: self._pair(id, thing) for id, thing in self._things.items() if self._passes(thing)}
+        sort, passes, order, known = self._sort, self._passes, self._order, self._keys
+        self._keys = {
+            id: (sort(thing), known[id][1] if id in known else order(id), id)
+            for id, thing in self._things.items()
+            if passes(thing)
+        }
         self._pairs = sorted(self._keys.values())
 
     def update(self, changed: Iterable[str]) -> None:
         """Look again at these: they came, changed or went."""
-        gone: set[tuple[SortKey, SortKey, str]] = set()
+        gone: list[tuple[SortKey, SortKey, str]] = []
         come: list[tuple[SortKey, SortKey, str]] = []
         for id in set(changed):
             thing = self._things.get(id)
-            old = self._keys.pop(id, None)
-            new = self._pair(id, thing) if thing is not None and self._passes(thing) else None
-            if new is not None:
-                self._keys[id] = new
-            if old == new:
+            old = self._keys.get(id)
+            if thing is None or not self._passes(thing):
+                if old is not None:
+                    del self._keys[id]
+                    gone.append(old)
                 continue
-            if old is not None:
-                gone.add(old)
-            if new is not None:
-                come.append(new)
-        if gone:
-            self._pairs = [pair for pair in self._pairs if pair not in gone]
-        if come:
-            self._pairs += come
+            key = self._sort(thing)
+            if old is None:
+                come.append((key, self._order(id), id))
+            elif old[0] != key:
+                gone.append(old)
+                come.append((key, old[1], id))
+        self._keys.update((pair[2], pair) for pair in come)
+        if len(gone) + len(come) < len(self._pairs) / _FEW:
+            for pair in gone:
+                del self._pairs[bisect_left(self._pairs, pair)]
+            for pair in come:
+                insort(self._pairs, pair)
+        elif gone or come:
+            ids = {pair[2] for pair in gone}
+            self._pairs = [pair for pair in self._pairs if pair[2] not in ids] + come
             self._pairs.sort()
-
-    def _pair(self, id: str, thing: T) -> tuple[SortKey, SortKey, str]:
-        return self._sort(thing), self._order(id), id
 
 
 def number_first(number: float | None) -> SortKey:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 EVENTS_A_TICK: Final = 1000
-NAMES_A_TICK: Final = 5000
+FIRST_NAMES: Final = 200
+"""So many come with the snapshot: the first frame does not wait for all of them."""
+NAMES_A_TICK: Final = 2000
 RESYNC: Final = 30.0
 """Seconds between two looks at all learners."""
 
@@ -40,6 +42,7 @@ class LiveSource:
         self._broker = AsyncBroker(self._redis, fabric)
         self._fabric = fabric
         self._last = ""
+        self._known: dict[bytes, tuple[bytes, LearnerView]] = {}
         self._synced = time.monotonic()
         # The connection takes one command at a time; actions come in between.
         self._turn = asyncio.Lock()
@@ -56,7 +59,7 @@ class LiveSource:
                     "use the release that wrote them, or another fabric name"
                 )
             views = await self._views()
-            names = await self._names(list(views)[:NAMES_A_TICK])
+            names = await self._names(list(views)[:FIRST_NAMES])
         self._last, self._synced = head.last, time.monotonic()
         first = Snapshot(head.now, self.address, self._fabric, views, board, head.events, head.last)
         return [first, names]
@@ -95,12 +98,18 @@ class LiveSource:
 
     async def _views(self) -> dict[str, LearnerView]:
         packed = cast("Mapping[bytes, bytes]", await self._redis.hgetall(self._broker.keys.view))
+        # Most did not change since the last look: their records are made once and compared by their bytes.
+        known, before = {}, self._known
         views: dict[str, LearnerView] = {}
         for n, (id, record) in enumerate(packed.items(), 1):
-            learner = id.decode()
-            views[learner] = decode(learner, record)
+            pair = before.get(id)
+            if pair is None or pair[0] != record:
+                pair = (record, decode(id.decode(), record))
+            known[id] = pair
+            views[pair[1].id] = pair[1]
             if n % _PAGE == 0:
                 await asyncio.sleep(0)
+        self._known = known
         return views
 
     async def _names(self, ids: Sequence[str]) -> Names:

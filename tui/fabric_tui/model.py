@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Literal
 
 from fabric_broker.control_plane import ControlPlane
@@ -86,8 +87,10 @@ class Model:
             self._settle()
             return Changes(changed)
         if isinstance(update, Names):
-            self.names.update(update.names)
-            return Changes(frozenset(update.names))
+            # Some may have gone since their names were asked for.
+            names = {id: name for id, name in update.names.items() if id in self.learners}
+            self.names.update(names)
+            return Changes(frozenset(names))
         self._looked_at(update)
         return Changes()
 
@@ -130,7 +133,8 @@ class Model:
 
     def _replace(self, views: Mapping[str, LearnerView]) -> frozenset[str]:
         gone = self.learners.keys() - views.keys()
-        changed = {id for id, view in views.items() if self._put(id, view)}
+        learners = self.learners
+        changed = {id for id, view in views.items() if learners.get(id) is not view and self._put(id, view)}
         for id in gone:
             self._put(id, None)
         return frozenset(changed | gone)
@@ -177,17 +181,12 @@ class Model:
 
     # -- questions -------------------------------------------------------------------------------------------
 
-    def nameless(self, most: int) -> list[str]:
-        """Learners whose name is not known yet."""
+    def nameless(self, most: int, first: Sequence[str] = ()) -> list[str]:
+        """Learners whose name is not known yet; those of ``first`` come first."""
         if len(self.names) >= len(self.learners):
             return []
-        found: list[str] = []
-        for id in self.learners:
-            if id not in self.names:
-                found.append(id)
-                if len(found) == most:
-                    break
-        return found
+        unknown = (id for id in chain(first, self.learners) if id not in self.names)
+        return list(dict.fromkeys(islice(unknown, most)))
 
     def name(self, learner: str) -> str:
         """The name its user gave it, or its id as long as that is not known."""

@@ -95,7 +95,7 @@ class Overview(Vertical):
         more = f" (the first {WORST} of {len(found)})" if len(found) > WORST else ""
         if more != self._more:
             self._more = more
-            self._head.update(f"Worst problems{more}")
+            self._head.update(f"Worst problems{more}", layout=False)
         self.grid.changed()
         self.worst.changed()
         self.tell()
@@ -107,8 +107,14 @@ class Overview(Vertical):
         width = max(20, self.size.width - 2)
         told = numbers(self._model, self._now(), width, small=small)
         if told != self._told:
+            taller = told.plain.count("\n") != self._told.plain.count("\n")
             self._told = told
-            self._numbers.update(told)
+            self._numbers.update(told, layout=taller)
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Its tables."""
+        return self.grid, self.worst
 
     def problem(self, id: str) -> Problem | None:
         """The problem in a row of the lower table."""

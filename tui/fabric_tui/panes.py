@@ -68,6 +68,11 @@ class TablePane(Vertical, Generic[T]):
             yield self._input
             yield self._told
 
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Its tables."""
+        return (self.grid,)
+
     # -- news ------------------------------------------------------------------------------------------------
 
     def update(self, changes: Changes) -> None:
@@ -109,7 +114,7 @@ class TablePane(Vertical, Generic[T]):
         text = " · ".join(parts)
         if text != self._said:
             self._said = text
-            self._told.update(text)
+            self._told.update(text, layout=self.has_class("filtering"))
 
     def _empty(self) -> str:
         if self.filter_text or self.only_problems:

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer, RichLog, Static
 
@@ -23,6 +24,9 @@ from .updates import LogText
 class DetailPane(VerticalScroll, can_focus=True):
     """All of one learner."""
 
+    DEFAULT_CSS = """
+    DetailPane > Static { min-height: 100%; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", show=False, id="detail.down"),
         Binding("k", "scroll_up", show=False, id="detail.up"),
@@ -48,7 +52,8 @@ class DetailPane(VerticalScroll, can_focus=True):
         """Show another learner."""
         if learner != self.learner:
             self.learner = learner
-            self.scroll_home(animate=False)
+            if self.scroll_offset.y:
+                self.scroll_home(animate=False)
         self.tell()
 
     def tell(self) -> None:
@@ -61,7 +66,11 @@ class DetailPane(VerticalScroll, can_focus=True):
             text = detail(self._model, self.learner, self._now(), frame, self.data.get(self.learner))
         if text != self._painted or text.spans != self._painted.spans:
             self._painted = text
-            self._text.update(text)
+            content = Content.from_rich_text(text)
+            # A layout costs as much as all else: only where the text gets another height.
+            old = self._text.content_size
+            needed = max(content.get_height({}, old.width), self.size.height) if old.width else None
+            self._text.update(content, layout=needed != old.height)
 
 
 class DetailScreen(Screen[None]):
@@ -77,11 +86,11 @@ class DetailScreen(Screen[None]):
     def __init__(self, pane: DetailPane, health: Static) -> None:
         super().__init__()
         self.pane = pane
-        self._health = health
+        self.health = health
 
     def compose(self) -> ComposeResult:
         """Health, the detail, the keys."""
-        yield self._health
+        yield self.health
         yield self.pane
         yield Footer(show_command_palette=False)
 
@@ -118,7 +127,7 @@ class LogScreen(Screen[None]):
         super().__init__()
         self.job = job
         self.learner = learner
-        self._health = health
+        self.health = health
         self._model = model
         self._log = RichLog(max_lines=1000, wrap=True, auto_scroll=True)
         self._last: str | None = None
@@ -126,7 +135,7 @@ class LogScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Health, the lines, the keys."""
         of = f" · lines of {self._model.name(self.learner)}" if self.learner else ""
-        yield self._health
+        yield self.health
         yield Static(Text(words.clean(f"log of job {self.job}{of}")), classes="log-title")
         yield self._log
         yield Footer(show_command_palette=False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from textual import events, work
@@ -17,7 +20,6 @@ from fabric_broker.watch import Happening
 from . import tables
 from .asking import Ask
 from .feed import TICK, Feed, Source
-from .grid import Grid
 from .health import Badges, health_line, notice, too_small
 from .live import NAMES_A_TICK
 from .model import Changes, Model
@@ -48,6 +50,8 @@ class Options:
     """other keys, by id"""
     recorder: Recorder | None = None
     peeker: Peeker | None = None
+    parent: int | None = None
+    """the process that serves it to a browser: when that is gone, it ends"""
     tick: float = TICK
     clock: Callable[[], float] = time.monotonic
     """seconds; goes on between two looks at Redis TIME"""
@@ -71,7 +75,7 @@ class WatchingApp(App[None]):
         self._heard = self.options.clock()
         self._retry_at = 0.0
         self._history_wanted = 0
-        self._events: dict[str, Happening] = {}
+        self._events: OrderedDict[str, Happening] = OrderedDict()
         self.overview = Overview(self.model, self.now, id="overview")
         self.learners = TablePane(tables.learners(self.model, self.now), id="learners", title="Learners")
         self.panes: dict[str, TablePane[Any]] = {
@@ -84,6 +88,7 @@ class WatchingApp(App[None]):
             "control": TablePane(tables.tasks(self.model, self.now), id="control", title="Control plane"),
         }
         self.side = DetailPane(self.model, self.now, whole=False, id="side")
+        self._health = Static(classes="health")
         self._switcher = ContentSwitcher(initial="overview", id="panes")
         self._main = Horizontal(id="main")
         self._notice = Static(id="notice")
@@ -93,7 +98,7 @@ class WatchingApp(App[None]):
 
     def compose(self) -> ComposeResult:
         """Health, the screens, the keys; what covers them when there is nothing to see."""
-        yield Static(classes="health")
+        yield self._health
         with Container(id="body"):
             with self._main:
                 with self._switcher:
@@ -146,19 +151,20 @@ class WatchingApp(App[None]):
         self._paint(changes)
 
     def _sort_events(self) -> None:
-        log = self.model.events
-        if not log:
-            self._events.clear()
-        elif log.oldest not in self._events or next(iter(self._events)) != log.oldest:
-            self._events.clear()
-            self._events.update((event.id, event) for event in log)
+        log, known = self.model.events, self._events
+        if log.oldest is None:
+            known.clear()
+        elif log.oldest not in known:  # begun anew, or read further back
+            known.clear()
+            known.update((event.id, event) for event in log)
         else:
-            fresh: list[Happening] = []
-            for event in log.backwards():
-                if event.id in self._events:
-                    break
-                fresh.append(event)
-            self._events.update((event.id, event) for event in reversed(fresh))
+            while next(iter(known)) != log.oldest:
+                known.popitem(last=False)
+            fresh = list(takewhile(lambda event: event.id not in known, log.backwards()))
+            known.update((event.id, event) for event in reversed(fresh))
+        if len(known) != len(log):  # another Redis: some of those that were known never happened there
+            known.clear()
+            known.update((event.id, event) for event in log)
 
     def _paint(self, changes: Changes) -> None:
         if self.pane is self.learners:
@@ -172,6 +178,8 @@ class WatchingApp(App[None]):
         """Ages grow."""
         if not self.is_running:
             return
+        if self.options.parent is not None and os.getppid() != self.options.parent:
+            self.exit()
         if not self._badges.frozen:
             self.pane.grid.repaint()
             if self.pane is self.overview:
@@ -184,9 +192,10 @@ class WatchingApp(App[None]):
         screens = [(name.capitalize(), name == here) for name in PANES]
         now = self.model.now + (self.options.clock() - self._heard)
         line = health_line(self.model, self._badges, now, retry_in, screens)
-        for bar in self.screen.query(".health").results(Static):
-            if bar.content != line:
-                bar.update(line)
+        # No queries here: they ask every widget there is, each second, for days.
+        bar = getattr(self.screen, "health", self._health)
+        if bar.content != line:
+            bar.update(line, layout=False)
         told = notice(self.model, retry_in)
         # What is hidden loses the focus, so that no key acts on what cannot be seen.
         shown = told is None and not self._small.display
@@ -198,7 +207,7 @@ class WatchingApp(App[None]):
         if told is not None:
             self._notice.update(told)
         stale = self.model.connection == "stale"
-        for grid in self.pane.query(Grid):
+        for grid in self.pane.grids:
             if grid.dimmed != stale:
                 grid.dimmed = stale
                 grid.repaint()
@@ -250,7 +259,7 @@ class WatchingApp(App[None]):
             log_after=lines[-1].id if lines else None,
             control=self.pane is self.panes["control"] or self.options.recorder is not None,
             before=log.oldest if back and log.may_grow_back else None,
-            nameless=self.model.nameless(NAMES_A_TICK),
+            nameless=self.model.nameless(NAMES_A_TICK, first=seen),
         )
 
     def on_resize(self, event: events.Resize) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,22 @@ CHANGES = st.lists(st.tuples(st.integers(0, 15), st.one_of(st.none(), st.integer
 
 def order(id: str) -> tuple[int]:
     return (int(id),)
+
+
+def test_few_changes_among_many_lead_where_a_fresh_look_leads() -> None:
+    chance = random.Random(3)
+    things = {str(n): chance.randrange(6) for n in range(400)}
+    listing: Listing[int] = Listing(things, order)
+    listing.show(sort=lambda value: (value,), passes=lambda value: value != 3)
+    for _ in range(300):
+        touched = [str(chance.randrange(420)) for _ in range(chance.choice((1, 3, 60)))]
+        for id in touched:
+            if chance.random() < 0.2:
+                things.pop(id, None)
+            else:
+                things[id] = chance.randrange(6)
+        listing.update(touched)
+        assert listing.ids() == fresh(things, descending=False)
 
 
 def fresh(things: dict[str, int], *, descending: bool) -> list[str]:
