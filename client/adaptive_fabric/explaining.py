@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fabric_broker import intents
+from fabric_broker.config import Config
 from fabric_broker.standing import job_standing, learner_standing, run_standing
 from fabric_broker.survey import survey
 
@@ -79,7 +81,8 @@ def explain_job(fabric: Fabric, job: str) -> Explained:
 
 def _known(fabric: Fabric) -> Known:
     seen = fabric.broker.do(survey(soon=_SOON_S, old=0.0, keep=2**31))
-    return Known(seen, intents.leader(fabric.broker))
+    most = Config.load(fabric.home, os.environ).jobs
+    return Known(seen, intents.leader(fabric.broker), most)
 
 
 def _end_of_log(fabric: Fabric, job: str) -> list[Reason]:

@@ -37,6 +37,8 @@ class Known:
 
     survey: Survey
     leader: Leader
+    most: int | None = None
+    """so many jobs all pools together may have; None: no such limit"""
 
     @property
     def now(self) -> float:
@@ -227,6 +229,7 @@ def _at_work(known: Known, pool: PoolView, jobs: list[tuple[IntentView, JobView]
     if pool.queued:
         counted = [job for _, job in jobs if not _is_leaving(known, pool, job)]
         yield from _room(pool, len(counted), able)
+        yield from _ceiling(known)
 
 
 def _room(pool: PoolView, jobs: int, able: list[JobView]) -> Iterator[Reason]:
@@ -239,6 +242,16 @@ def _room(pool: PoolView, jobs: int, able: list[JobView]) -> Iterator[Reason]:
         text = f"pool {pool.name} is at its limit of {_count(pool.limit, 'job')}"
         text += f" ({held} of {_count(slots, 'slot')} busy, {_count(pool.queued, 'learner')} queued)"
         yield Reason("at-limit", text, f"fabric scale {pool.name} N")
+
+
+def _ceiling(known: Known) -> Iterator[Reason]:
+    """Whether all pools together have as many jobs as they may."""
+    there = sum(job.state != "ended" for intent in known.survey.intents for job in intent.jobs)
+    if known.most is not None and there >= known.most:
+        text = f"all pools together may have {_count(known.most, 'job')}, and have {there}"
+        yield Reason(
+            "ceiling", text, "fabric config --explain says who set jobs; scale down another pool, or wait"
+        )
 
 
 def _is_late(known: Known, pool: PoolView, job: JobView) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from tests.system import test_slurm
+from tests.system.batch import OnSlurm, most_at_a_time
 from tests.system.processes import wait_for
-from tests.system.test_slurm import OnSlurm
 
 from adaptive_fabric.explaining import Explained, explain_job, explain_learner, explain_pool
 from fabric_broker import reads
@@ -16,7 +16,6 @@ from fabric_broker.records import JobRecord
 pytestmark = [pytest.mark.needs("slurm"), pytest.mark.timeout(400)]
 
 on_slurm = test_slurm.on_slurm
-most = test_slurm.most
 
 
 def until(code: str, explain: Callable[[], Explained]) -> str:
@@ -43,23 +42,24 @@ def test_what_slurm_will_never_start_is_told_with_its_reason(on_slurm: OnSlurm) 
 
 
 @pytest.mark.long
-def test_with_an_overlap_the_replacement_runs_before_the_walltime_ends(
-    on_slurm: OnSlurm, most: Callable[[], int]
-) -> None:
-    # SLURM's clock ticks every 30 s: it may ask a job to end so much earlier than it was told to.
-    run = on_slurm.start(learners=1, points=80, seconds=0.5, jobs=1, walltime=60, overlap=50, idle_timeout=60)
+def test_with_an_overlap_the_replacement_runs_before_the_walltime_ends(on_slurm: OnSlurm) -> None:
+    with most_at_a_time(on_slurm.living) as most:
+        # SLURM's clock ticks every 30 s: it may ask a job to end so much earlier than it was told to.
+        run = on_slurm.start(
+            learners=1, points=80, seconds=0.5, jobs=1, walltime=60, overlap=50, idle_timeout=60
+        )
 
-    def both() -> list[JobRecord]:
-        """The first job, which works, and another one that runs as well."""
-        jobs = on_slurm.fabric.jobs()
-        if len(jobs) < 2 or not jobs[0].learners:
-            return []
-        return [job for job in jobs[:2] if job.state == "running"] if jobs[1].state == "running" else []
+        def both() -> list[JobRecord]:
+            """The first job, which works, and another one that runs as well."""
+            jobs = on_slurm.fabric.jobs()
+            if len(jobs) < 2 or not jobs[0].learners:
+                return []
+            return [job for job in jobs[:2] if job.state == "running"] if jobs[1].state == "running" else []
 
-    first, second = wait_for(both, "a replacement that runs while the first job works")
-    assert first.walltime_end is not None
-    assert second.walltime_end is not None
-    assert reads.now(on_slurm.fabric.broker) < first.walltime_end < second.walltime_end
-    on_slurm.done(run)
-    assert most() == 2
-    assert on_slurm.log.evaluated_again() == []
+        first, second = wait_for(both, "a replacement that runs while the first job works")
+        assert first.walltime_end is not None
+        assert second.walltime_end is not None
+        assert reads.now(on_slurm.fabric.broker) < first.walltime_end < second.walltime_end
+        on_slurm.done(run)
+        assert most() == 2
+        assert on_slurm.log.evaluated_again() == []

@@ -76,6 +76,14 @@ def test_a_fabric_that_is_held_and_a_pool_without_jobs(fabric, leads):
     assert codes(explain_pool(fabric, "local")) == ["held", "no-jobs"]
 
 
+def test_a_limit_for_all_pools_is_read_from_the_settings(fabric, leads, pending, monkeypatch):
+    fabric.submit([line()], goal=3)
+    fabric.pool("local", jobs=5)
+    assert "ceiling" not in codes(explain_pool(fabric, "local"))
+    monkeypatch.setenv("FABRIC_MAX_JOBS", "1")
+    assert "ceiling" in codes(explain_pool(fabric, "local"))
+
+
 def test_a_job_that_started_and_says_nothing_shows_the_end_of_its_log(fabric, leads, pending):
     fabric.submit([line()], goal=3)
     fabric.home.job_log(pending).write_text("module load x\nRedis is away (unreachable)\n")

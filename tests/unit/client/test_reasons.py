@@ -153,6 +153,13 @@ def test_a_pool_at_its_limit_that_is_full_names_no_other_reason():
     assert [reason.code for reason in why_pool(full, "p")] == ["at-limit"]
 
 
+def test_a_limit_for_all_pools_together_is_told_when_it_is_reached():
+    moment = known(intent(job("i1")), intent(job("i2"), pool="q"))
+    assert "ceiling" not in [reason.code for reason in why_pool(replace(moment, most=3), "p")]
+    reached = one(why_pool(replace(moment, most=2), "p"), "ceiling")
+    assert reached.text == "all pools together may have 2 jobs, and have 2"
+
+
 def test_what_stops_everything_comes_first_and_what_passes_by_itself_last():
     moment = known(
         intent(job("i1", "pending", reason="Priority")),
