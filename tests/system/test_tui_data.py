@@ -14,6 +14,7 @@ from adaptive_fabric import Run
 from fabric_tui.app import FabricApp, Options
 from fabric_tui.cli import live_source
 from fabric_tui.peek import Peeker
+from fabric_tui.words import short
 
 
 def wave(seconds: float) -> Callable[[float], float]:
@@ -78,7 +79,8 @@ def test_data_of_learners_that_run_are_read_and_drawn(scene: Scene) -> None:
         await driver.press("2")
         await driver.see("2 learners")
         plot = await drawn(driver, one, "1d")
-        assert " 1 │" in plot  # the wave's top, at its axis
+        top = max(y for _, y in driver.app.side.data[one].points)
+        assert f" {short(top)} │" in plot
         assert any("⠀" < character <= "⣿" for character in plot)
         await driver.press("escape")
         heat = await drawn(driver, two, "2d")
