@@ -16,7 +16,7 @@ from fabric_broker.config import Config
 from fabric_broker.connection import Server, check, check_schema, connect, locate
 from fabric_broker.errors import FabricError, UsageError
 from fabric_broker.home import Home
-from fabric_broker.lock import ProcessId, UpLock
+from fabric_broker.lock import ProcessId, UpLock, exclusive
 from fabric_broker.server import EmbeddedServer
 from fabric_submitter.adapters.local import keepers
 from fabric_submitter.daemon import SubmitterRecord, start_submitter, stop_submitter
@@ -77,10 +77,13 @@ def revive(home: Home, config: Config, *, bind: str | None = None) -> bool:
         It cannot be started again.
     """
     if config.url is None:
-        if UpLock.read(home.server_lock) is None:
-            return False
         server = EmbeddedServer(home, config)
         if not server.alive():
+            # Whoever takes it down holds this until the lock file is gone.
+            with exclusive(home.up_flock, server.timeout):
+                down_in_order = UpLock.read(home.server_lock) is None
+            if down_in_order:
+                return False
             server.up(bind)
     record = SubmitterRecord.read(home)
     if record is not None and record.is_dead:
