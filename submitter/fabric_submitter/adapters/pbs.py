@@ -14,7 +14,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fabric_broker.config import Config
@@ -23,10 +23,11 @@ from fabric_broker.errors import SchedulerError, UsageError
 from fabric_broker.home import Home
 from fabric_broker.survey import Wish, job_id
 from fabric_submitter.batch import PBS, megabytes
-from fabric_submitter.scripts import job_name, render, write
+from fabric_submitter.scripts import job_name
 from fabric_submitter.spec import Spec
 
-from .commands import CommandError, Said, ask
+from .cluster import ASK_S, by_wish, good, ids_of, pages, submit_script
+from .commands import Said, ask
 from .scheduler import (
     NODE_FAILED,
     WALLTIME_OVER,
@@ -38,8 +39,6 @@ from .scheduler import (
     Seen,
 )
 
-SUBMIT_S: Final = 45.0
-ASK_S: Final = 30.0
 IDS_PER_CALL: Final = 200
 
 _NAME: Final = re.compile(r"fab-(i[a-z2-7]{1,63})")
@@ -80,7 +79,7 @@ class PBSScheduler:
         """What the server says of itself; asked until it answers."""
         if self._server is None:
             try:
-                servers = _records(_good(["qstat", "-Bf", "-F", "json"]), "Server")
+                servers = _records(good(["qstat", "-Bf", "-F", "json"]), "Server")
             except SchedulerError:
                 return {}
             self._server = next(iter(servers.values()), {})
@@ -94,8 +93,8 @@ class PBSScheduler:
                 "there is no qsub on PATH: a pbs pool is kept alive from a login node of its cluster"
             )
         try:
-            queues = _records(_good(["qstat", "-Qf", "-F", "json"]), "Queue")
-            nodes = _records(_good(["pbsnodes", "-av", "-F", "json"]), "nodes")
+            queues = _records(good(["qstat", "-Qf", "-F", "json"]), "Queue")
+            nodes = _records(good(["pbsnodes", "-av", "-F", "json"]), "nodes")
         except SchedulerError:
             return  # it does not answer now; the jobs will have to wait for it anyway
         name = spec.queue or str(self._told().get("default_queue", ""))
@@ -107,32 +106,21 @@ class PBSScheduler:
 
     def submit(self, request: Request) -> Mapping[str, str]:
         """Submit an array, or a plain job if it is one; see `Scheduler.submit`."""
-        assert isinstance(request.spec, PBS)
-        script = self._home.job_script(request.intent)
-        try:
-            write(script, render(self._home, request))
-        except OSError as error:
-            raise RefusedError(f"cannot write {script}: {error.strerror}") from error
-        try:
-            said = ask(submit_command(request, request.spec, str(script)), within=SUBMIT_S)
-        except CommandError as error:
-            if isinstance(error.__cause__, OSError):
-                raise RefusedError(str(error)) from error
-            raise AnswerLostError(str(error)) from error
+        spec = request.spec
+        assert isinstance(spec, PBS)
+        said = submit_script(self._home, request, lambda script: submit_command(request, spec, script))
         found = _ID.fullmatch(said.out.strip())
         if said.code != 0 or found is None:
             raise _refusal(said)
         number, server = found[1], found[4] or ""
-        if len(request.jobs) == 1:
-            return {request.jobs[0]: f"{number}{server}"}
-        return {job: f"{number}[{place}]{server}" for place, job in enumerate(request.jobs)}
+        return ids_of(request, f"{number}{server}", lambda place: f"{number}[{place}]{server}")
 
     def list(self) -> Listing:
         """Ask qstat for all jobs, finished ones too if it keeps them; see `Scheduler.list`."""
         began = time.monotonic()
         history = ["-x"] if str(self._told().get("job_history_enable")) == "True" else []
         try:
-            jobs = _records(_good(["qstat", *history, "-t", "-f", "-F", "json"]), "Jobs")
+            jobs = _records(good(["qstat", *history, "-t", "-f", "-F", "json"]), "Jobs")
         except SchedulerError:
             return Listing(began, good=False)
         return Listing(began, good=True, jobs=read_listing(jobs), sure_of_none=bool(jobs))
@@ -140,28 +128,23 @@ class PBSScheduler:
     def has_none(self) -> bool:
         """Ask the server how many jobs it has; qselect where others' jobs are hidden; see `Scheduler.has_none`."""
         try:
-            servers = _records(_good(["qstat", "-Bf", "-F", "json"]), "Server")
+            servers = _records(good(["qstat", "-Bf", "-F", "json"]), "Server")
             server = next(iter(servers.values()), {})
             if server.get("total_jobs") == 0:
                 return True
             if str(server.get("query_other_jobs")) == "True":
                 return False  # then the listing should have held them
             history = ["-x"] if str(server.get("job_history_enable")) == "True" else []
-            return not _good(["qselect", *history, "-u", getpass.getuser()]).out.strip()
+            return not good(["qselect", *history, "-u", getpass.getuser()]).out.strip()
         except SchedulerError:
             return False
 
     def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
         """Have running jobs told to drain, and others deleted; see `Scheduler.cancel`."""
-        if not all(its_id for _, its_id, _ in jobs):
-            seen = self.list().jobs
-            jobs = [
-                (job, its_id or (seen[job].scheduler_id if job in seen else ""), how)
-                for job, its_id, how in jobs
-            ]
         commands = {"drain": ["qsig", "-s", "SIGUSR1"], "cancel": ["qdel"]}
-        for wish, command in commands.items():
-            for ids in _pages([its_id for _, its_id, how in jobs if its_id and how == wish]):
+        for wish, its_ids in by_wish(jobs, self.list).items():
+            command = commands[wish]
+            for ids in pages(its_ids, IDS_PER_CALL):
                 said = ask([*command, *ids], within=ASK_S)
                 if said.code != 0 and _DOWN.search(said.err):
                     raise SchedulerError(said.words)  # others mean that a job is gone or does not run
@@ -218,18 +201,6 @@ def _refusal(said: Said) -> SchedulerError:
     if _DOWN.search(said.err) or said.code == 0 or said.killed:
         return AnswerLostError(said.words)
     return BusyError(said.words) if _WAIT.search(said.err) else RefusedError(said.words)
-
-
-def _pages(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), IDS_PER_CALL):
-        yield ids[start : start + IDS_PER_CALL]
-
-
-def _good(command: Sequence[str]) -> Said:
-    said = ask(command, within=ASK_S)
-    if said.code != 0:
-        raise SchedulerError(said.words)
-    return said
 
 
 def _records(said: Said, kind: str) -> dict[str, Mapping[str, Any]]:

@@ -20,9 +20,9 @@ from fabric_broker.errors import SchedulerError, UsageError
 from fabric_broker.home import Home
 from fabric_broker.survey import Wish, job_id
 from fabric_submitter.batch import Slurm, megabytes
-from fabric_submitter.scripts import render, write
 from fabric_submitter.spec import Spec
 
+from .cluster import ASK_S, by_wish, good, ids_of, pages, submit_script
 from .commands import CommandError, Said, ask
 from .scheduler import (
     NODE_FAILED,
@@ -36,8 +36,6 @@ from .scheduler import (
     Seen,
 )
 
-SUBMIT_S: Final = 45.0
-ASK_S: Final = 30.0
 IDS_PER_CANCEL: Final = 500
 
 # Free text last. A foreign job's name can hold bars, but cannot begin like ours in our column.
@@ -101,8 +99,8 @@ class SlurmScheduler:
                 "there is no sbatch on PATH: a slurm pool is kept alive from a login node of its cluster"
             )
         try:
-            partitions = _partitions(_good(["scontrol", "show", "partition", "--oneliner"]))
-            nodes = list(_records(_good(["scontrol", "show", "node", "--oneliner"])))
+            partitions = _partitions(good(["scontrol", "show", "partition", "--oneliner"]).out)
+            nodes = list(_records(good(["scontrol", "show", "node", "--oneliner"]).out))
         except SchedulerError:
             return  # it does not answer now; the jobs will have to wait for it anyway
         names = _asked_partitions(spec, partitions)
@@ -113,23 +111,11 @@ class SlurmScheduler:
 
     def submit(self, request: Request) -> Mapping[str, str]:
         """Submit an array, or a plain job if it is one; see `Scheduler.submit`."""
-        script = self._home.job_script(request.intent)
-        try:
-            write(script, render(self._home, request))
-        except OSError as error:
-            raise RefusedError(f"cannot write {script}: {error.strerror}") from error
-        try:
-            said = ask(["sbatch", "--parsable", str(script)], within=SUBMIT_S)
-        except CommandError as error:
-            if isinstance(error.__cause__, OSError):
-                raise RefusedError(str(error)) from error
-            raise AnswerLostError(str(error)) from error
+        said = submit_script(self._home, request, lambda script: ["sbatch", "--parsable", script])
         found = _ANSWER.fullmatch(said.out)
-        if said.code == 0 and found:
-            if len(request.jobs) == 1:
-                return {request.jobs[0]: found[1]}
-            return {job: f"{found[1]}_{place}" for place, job in enumerate(request.jobs)}
-        raise _refusal(said)
+        if said.code != 0 or found is None:
+            raise _refusal(said)
+        return ids_of(request, found[1], lambda place: f"{found[1]}_{place}")
 
     def list(self) -> Listing:
         """Ask squeue for all of this user's jobs, ended ones too; see `Scheduler.list`."""
@@ -148,7 +134,7 @@ class SlurmScheduler:
     def has_none(self) -> bool:
         """Ask scontrol, which says so where there is none; see `Scheduler.has_none`."""
         try:
-            told = _good(["scontrol", "show", "job", "--oneliner"])
+            told = good(["scontrol", "show", "job", "--oneliner"]).out
         except SchedulerError:
             return False
         if told.strip() == "No jobs in the system":
@@ -162,19 +148,12 @@ class SlurmScheduler:
 
     def cancel(self, jobs: Sequence[tuple[str, str, Wish]]) -> None:
         """Have batch shells told to drain, and others cancelled; see `Scheduler.cancel`."""
-        if not all(its_id for _, its_id, _ in jobs):
-            seen = self.list().jobs
-            jobs = [
-                (job, its_id or (seen[job].scheduler_id if job in seen else ""), how)
-                for job, its_id, how in jobs
-            ]
-        drain = [its_id for _, its_id, how in jobs if its_id and how == "drain"]
-        cancel = [its_id for _, its_id, how in jobs if its_id and how == "cancel"]
+        wished = by_wish(jobs, self.list)
         # A job that was requeued has nothing to drain while it waits.
-        for ids in _pages(drain):
+        for ids in pages(wished["drain"], IDS_PER_CANCEL):
             _scancel(["--state=RUNNING", "--batch", "--signal=USR1", *ids])
             _scancel(["--state=PENDING", *ids])
-        for ids in _pages(cancel):
+        for ids in pages(wished["cancel"], IDS_PER_CANCEL):
             _scancel(ids)
 
 
@@ -218,18 +197,6 @@ def _scancel(arguments: Sequence[str]) -> None:
     said = ask(["scancel", "--quiet", *arguments], within=ASK_S)
     if said.code != 0 and _UNKNOWN.search(said.err):
         raise SchedulerError(said.words)  # others mean that a job is gone
-
-
-def _pages(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), IDS_PER_CANCEL):
-        yield ids[start : start + IDS_PER_CANCEL]
-
-
-def _good(command: Sequence[str]) -> str:
-    said = ask(command, within=ASK_S)
-    if said.code != 0:
-        raise SchedulerError(said.words)
-    return said.out
 
 
 # -- what a partition allows ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from fabric_broker.errors import SchedulerError, UsageError
 from fabric_broker.home import Home
-from fabric_submitter.adapters import pbs
+from fabric_submitter.adapters import cluster, pbs
 from fabric_submitter.adapters.commands import Said
 from fabric_submitter.adapters.pbs import PBSScheduler, _records, _refusal, read_listing, submit_command
 from fabric_submitter.adapters.scheduler import AnswerLostError, BusyError, RefusedError, Request
@@ -25,6 +26,12 @@ OURS = {
     "fabric-exit3": "fab-iexit",
 }
 OURS |= {"fabric-big": "fab-ibig", "fabric-wall": "fab-iwall"}
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Said]) -> None:
+    """Let `answer` stand for the commands of PBS."""
+    for module in (pbs, cluster):
+        monkeypatch.setattr(module, "ask", answer)
 
 
 def said(what: str) -> Said:
@@ -170,7 +177,7 @@ def test_a_spec_comes_back_from_json_as_it_was(tmp_path):
 )
 def test_what_could_never_start_is_refused_with_the_limit(fields, names, tmp_path, monkeypatch):
     answers: dict[str, Any] = {"-Bf": "server limits", "-Qf": "queues", "-av": "nodes"}
-    monkeypatch.setattr(pbs, "ask", lambda command, within: said(answers[command[1]]))
+    asked(monkeypatch, lambda command, within: said(answers[command[1]]))
     monkeypatch.setattr("shutil.which", lambda name: name)
     scheduler = PBSScheduler(Home(tmp_path))
     with pytest.raises(UsageError, match=names):
@@ -230,7 +237,7 @@ def replay(tmp_path, monkeypatch):
 
     def make(what: str) -> PBSScheduler:
         answers = {"-Bf": said("server limits")}
-        monkeypatch.setattr(pbs, "ask", lambda command, within: answers.get(command[1], said(what)))
+        asked(monkeypatch, lambda command, within: answers.get(command[1], said(what)))
         return PBSScheduler(Home(tmp_path / "h").create())
 
     return make
@@ -275,12 +282,12 @@ def test_cancelling_while_the_server_is_down_is_done_again(replay, what):
 def test_the_second_look_takes_the_servers_count(replay, monkeypatch):
     assert replay("empty listing, no jobs at all").has_none()
     busy = said("server limits").out.replace('"total_jobs":\t0', '"total_jobs":\t3')
-    monkeypatch.setattr(pbs, "ask", lambda command, within: Said(0, busy, ""))
+    asked(monkeypatch, lambda command, within: Said(0, busy, ""))
     assert not PBSScheduler(Home("/nowhere")).has_none()
     hidden = busy.replace('"query_other_jobs":\t"True"', '"query_other_jobs":\t"False"')
     for answer, none in (("", True), ("7.login1\n", False)):
         replies = {"qstat": Said(0, hidden, ""), "qselect": Said(0, answer, "")}
-        monkeypatch.setattr(pbs, "ask", lambda command, within, told=replies: told[command[0]])
+        asked(monkeypatch, lambda command, within, told=replies: told[command[0]])
         assert PBSScheduler(Home("/nowhere")).has_none() is none
-    monkeypatch.setattr(pbs, "ask", lambda command, within: said("server down: qstat"))
+    asked(monkeypatch, lambda command, within: said("server down: qstat"))
     assert not PBSScheduler(Home("/nowhere")).has_none()
