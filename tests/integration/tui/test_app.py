@@ -129,6 +129,7 @@ def app_redis(driver: Driver) -> redis_py.Redis:
     return redis_py.Redis.from_url(driver.app.model.address)
 
 
+@pytest.mark.long
 def test_a_wide_terminal_has_the_detail_beside(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")
@@ -319,6 +320,7 @@ def asked(broker: Broker) -> list[tuple[str, str, str, str]]:
     ]
 
 
+@pytest.mark.long
 def test_each_action_does_what_it_says_and_leaves_who_asked(app: FabricApp, broker: Broker) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2")

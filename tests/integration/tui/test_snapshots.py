@@ -110,6 +110,7 @@ def test_small(snap_compare: Any, number: int) -> None:
     assert snap_compare(app(), terminal_size=NARROW, run_before=keys(str(number)))
 
 
+@pytest.mark.long
 def test_detail(snap_compare: Any) -> None:
     run = keys("enter", learner="rsweep0.61")
     assert snap_compare(app(peeker=Drawn()), terminal_size=(100, 60), run_before=run)
