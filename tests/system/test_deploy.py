@@ -88,6 +88,7 @@ def foreground(home: Home) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.long
 def test_the_foreground_starts_again_what_died_and_leaves_jobs_running_at_usr1(
     home: Home, log: EvaluationLog
 ) -> None:

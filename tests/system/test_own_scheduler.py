@@ -93,6 +93,7 @@ def command(home: Home, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_a_run_on_the_documented_scheduler_is_done_though_its_jobs_are_killed(
     installed: Path, fabric: Fabric, home: Home, log: EvaluationLog
 ) -> None:

@@ -35,6 +35,7 @@ def on_pbs(home: Home, pbs: Path, log: EvaluationLog, monkeypatch: pytest.Monkey
         yield OnPBS(fabric, home, log, pbs)
 
 
+@pytest.mark.long
 def test_learners_are_done_on_never_more_jobs_than_allowed(on_pbs):
     with most_at_a_time(on_pbs.living) as most:
         on_pbs.done(on_pbs.start(learners=12, points=10, seconds=0.05, jobs=3))

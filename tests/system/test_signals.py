@@ -7,6 +7,7 @@ import signal
 import time
 
 import adaptive
+import pytest
 from tests.system.conftest import Scene, quick
 from tests.system.processes import of_job, wait_for
 
@@ -39,7 +40,7 @@ def test_a_zombie_is_refused_and_stops(scene: Scene) -> None:
 
         time.sleep(0.02)
         with open(path, "a") as log:
-            log.write(f"seq\t{x}\t{time.time()}\t{os.getpid()}\n")
+            log.write(f"seq\t{x}\t{time.time()}\t{os.getpid()}\t-\t-\n")
         return x, os.getpid()
 
     scene.fabric.pool("local", quick(ttl=3.0), jobs=2)
@@ -72,6 +73,7 @@ def test_a_zombie_is_refused_and_stops(scene: Scene) -> None:
     assert len(learner.data) == 300
 
 
+@pytest.mark.long
 def test_a_function_that_holds_the_gil_for_three_ttls_keeps_its_lease(scene: Scene) -> None:
     def hold(x: int) -> int:
         import ctypes

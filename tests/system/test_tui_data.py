@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import adaptive
+import pytest
 from tests.integration.tui.driving import Driver, drive
 from tests.system.conftest import Scene, quick
 from tests.system.processes import PATIENCE, wait_for
@@ -54,6 +55,7 @@ def journaled(run: Run, learner: str, least: int = 20) -> dict[str, int]:
     return wait_for(both, f"a checkpoint of {learner} and points after it") or {}
 
 
+@pytest.mark.long
 def test_data_of_learners_that_run_are_read_and_drawn(scene: Scene) -> None:
     scene.fabric.pool("local", quick(slots=2), jobs=1)
     learners = [

@@ -17,6 +17,7 @@ from fabric_broker.broker import Broker
 from fabric_broker.home import Home
 
 
+@pytest.mark.long
 @pytest.mark.needs("chromium")
 def test_a_browser_shows_learners_and_its_keys_act(
     redis: redis_py.Redis, redis_process: RedisProcess, home: Home, tmp_path: Path

@@ -152,5 +152,5 @@ def test_listening_wider_says_that_it_is_not_encrypted_and_still_asks_for_the_to
             assert refused.status == 401
 
     with serve(home, redis_process.url, tmp_path / "log", host="0.0.0.0") as one:
-        assert "not encrypted" in one.log.read_text()
+        until(lambda: "not encrypted" in one.log.read_text(), one.log)
         browse(script)

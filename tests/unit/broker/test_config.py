@@ -113,5 +113,6 @@ def test_every_setting_has_a_doc_and_all_but_pools_a_variable():
         "poll_interval",
         "jobs",
         "pools",
+        "keys",
     }
     assert all(setting.doc for setting in Config().explain())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -276,7 +277,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=75, stateful_step_count=40, deadline=None)
 
 
 class OverlapMachine(Machine):
@@ -306,3 +307,13 @@ class OverlapMachine(Machine):
 
 TestOverlapMachine = OverlapMachine.TestCase
 TestOverlapMachine.settings = TestMachine.settings
+
+
+@pytest.mark.long
+class TestMachineForLong(Machine.TestCase):
+    settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+
+
+@pytest.mark.long
+class TestOverlapMachineForLong(OverlapMachine.TestCase):
+    settings = TestMachineForLong.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
@@ -58,4 +59,9 @@ class Doubtful(Machine):
 
 
 TestDoubtful = Doubtful.TestCase
-TestDoubtful.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDoubtful.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.long
+class TestDoubtfulForLong(Doubtful.TestCase):
+    settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
