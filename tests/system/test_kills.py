@@ -28,6 +28,7 @@ def test_a_killed_process_of_a_job_costs_no_finished_points(scene: Scene, role: 
     assert all(record.attempts == 0 for record in run.learners())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("executor", ["process-pool", pytest.param("loky", marks=pytest.mark.long)])
 def test_a_killed_pool_worker_is_replaced_and_its_learner_stays(scene: Scene, executor: str) -> None:
     run = scene.submit(learners=2, points=300, seconds=0.02, jobs=1, executor=executor, cores=2)

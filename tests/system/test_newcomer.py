@@ -86,6 +86,7 @@ def test_a_script_travels_with_the_modules_beside_it(home: Home, fabric: Fabric,
     assert learner.data[0.5] == 2.0
 
 
+@pytest.mark.long
 def test_down_and_up_keep_the_run_and_it_goes_on(home: Home) -> None:
     def slow(x: float) -> float:
         import time
@@ -110,6 +111,7 @@ def test_down_and_up_keep_the_run_and_it_goes_on(home: Home) -> None:
     assert fabric_command(home, "down").returncode == 0
 
 
+@pytest.mark.long
 def test_up_twice_changes_nothing_and_down_twice_is_fine(home: Home) -> None:
     assert fabric_command(home, "up").returncode == 0
     before = sorted(process.pid for process in of_home(home.path) if process.role == "other")

@@ -7,6 +7,7 @@ import signal
 import time
 
 import adaptive
+import pytest
 from tests.system.conftest import Scene, quick
 from tests.system.processes import of_job, wait_for
 
@@ -72,6 +73,7 @@ def test_a_zombie_is_refused_and_stops(scene: Scene) -> None:
     assert len(learner.data) == 300
 
 
+@pytest.mark.long
 def test_a_function_that_holds_the_gil_for_three_ttls_keeps_its_lease(scene: Scene) -> None:
     def hold(x: int) -> int:
         import ctypes

@@ -275,6 +275,7 @@ def test_a_killed_agent_leaves_no_process_and_its_learner_goes_on_when_the_lease
 # -- draining --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.long)])
 def test_a_drained_job_saves_and_gives_back_and_another_goes_on_at_once(world, number):
     w = world(slots=2, ttl=60.0)
@@ -474,6 +475,7 @@ def test_a_learner_can_be_completed_while_redis_is_full(world):
     assert w.learner(run).npoints == 300
 
 
+@pytest.mark.long
 def test_evaluation_pauses_when_much_is_buffered_and_goes_on_when_redis_is_back(world):
     w = world()
     file = w.file("0")

@@ -77,7 +77,7 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("executor", ["serial", "process-pool", "loky"])
+@pytest.mark.parametrize("executor", ["serial", "process-pool", pytest.param("loky", marks=pytest.mark.long)])
 def test_nothing_of_a_killed_slot_is_left_and_the_server_goes_on(site, tmp_path, executor):
     async def main() -> None:
         slot = await at_work(site.agent, endless(site.signer, tmp_path, executor))

@@ -317,7 +317,7 @@ class OneAtATime(pooled.Pooled):
         super()._collect(0.001)
 
 
-@pytest.fixture(params=["serial", "late answers"])
+@pytest.fixture
 def executor(request, monkeypatch) -> Iterator[str]:
     monkeypatch.setattr(drive, "LOOK_S", -1.0)
     monkeypatch.setattr(pooled, "LOOK_S", -1.0)
@@ -334,7 +334,21 @@ DAMAGE = st.sampled_from([None, None, None, "truncate", "corrupt", "lose"])
 PLANS = st.lists(st.tuples(EVENTS, st.integers(0, 1), DAMAGE), min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize("name", CASES)
+AT_ONCE = ("Learner1D", "IntegratorLearner", "BalancingLearner")
+"""Those whose late answers are tested in the normal run too; the others' in the long one."""
+
+
+@pytest.mark.parametrize(
+    ("executor", "name"),
+    [
+        pytest.param(
+            executor, name, marks=[] if executor == "serial" or name in AT_ONCE else pytest.mark.long
+        )
+        for executor in ("serial", "late answers")
+        for name in CASES
+    ],
+    indirect=["executor"],
+)
 def test_whatever_ends_a_lease_the_next_one_has_all_points_and_evaluates_none_again(
     name, executor, tmp_path_factory
 ):
