@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from tests import slurm as private_slurm
 from tests.redis_process import RedisProcess
@@ -29,6 +30,10 @@ from tests.slurm import Slurm
 from fabric_broker.config import Config
 from fabric_broker.home import Home
 from fabric_broker.server import EmbeddedServer
+
+# How fast a busy machine makes examples says nothing of the product.
+settings.register_profile("fabric", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fabric")
 
 
 def _redis7() -> str | None:

@@ -30,6 +30,7 @@ def test_sigterm_drains_a_job_and_its_learner_goes_on_elsewhere_at_once(scene: S
     assert record.state == "ended"
 
 
+@pytest.mark.long
 def test_a_zombie_is_refused_and_stops(scene: Scene) -> None:
     """Its slot computes on while the agent is stopped; what it found meanwhile is not the learner's."""
     path = str(scene.log.path)

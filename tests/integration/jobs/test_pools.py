@@ -116,10 +116,7 @@ def evaluations(folder: Path) -> Counter[str]:
 
 
 # loky's workers are new interpreters that import adaptive, so they are slow to start.
-EACH_KIND = pytest.mark.parametrize("kind", ["process-pool", "loky"])
-EACH_KIND_LONG = pytest.mark.parametrize(
-    "kind", ["process-pool", pytest.param("loky", marks=pytest.mark.long)]
-)
+EACH_KIND = pytest.mark.parametrize("kind", ["process-pool", pytest.param("loky", marks=pytest.mark.long)])
 
 
 @EACH_KIND
@@ -132,7 +129,7 @@ def test_a_lambda_with_a_closure_is_evaluated_in_other_processes(desk):
     assert desk.finished.seq == 30
 
 
-@EACH_KIND_LONG
+@EACH_KIND
 def test_the_workers_are_warm_for_the_next_learner(desk):
     pids = []
     for _ in range(3):
@@ -189,7 +186,7 @@ def test_a_killed_worker_costs_a_new_pool_and_no_learner(desk, tmp_path):
     assert desk.finished.seq == 20
 
 
-@EACH_KIND_LONG
+@EACH_KIND
 def test_a_worker_killed_while_idle_is_not_the_learners_fault(desk):
     desk.run(sequence(lambda x: x, 4), done)
     victim = workers_of(desk.pool)[0]
@@ -201,7 +198,7 @@ def test_a_worker_killed_while_idle_is_not_the_learners_fault(desk):
     assert len(learner.data) == 4
 
 
-@EACH_KIND_LONG
+@EACH_KIND
 def test_the_point_that_kills_its_worker_each_time_is_found_and_named(desk):
     def poison(x):
         if x == 5:
@@ -232,7 +229,7 @@ class UnpicklableError(Exception):
         super().__init__("text")
 
 
-@EACH_KIND_LONG
+@EACH_KIND
 def test_an_error_that_cannot_be_unpickled_breaks_no_pool(desk):
     def fails(x):
         raise UnpicklableError(1, 2)
@@ -297,7 +294,7 @@ def test_so_many_run_at_a_time_as_is_asked(desk, tmp_path):
     assert set(learner.data.values()) == {1}
 
 
-@EACH_KIND_LONG
+@EACH_KIND
 def test_a_stop_waits_for_what_runs_and_starts_nothing_new(desk, tmp_path):
     def slow(x):
         note(tmp_path, x)
@@ -315,7 +312,7 @@ def test_a_stop_waits_for_what_runs_and_starts_nothing_new(desk, tmp_path):
     assert desk.finished.seq == len(learner.data)
 
 
-@EACH_KIND_LONG
+@EACH_KIND
 def test_a_fenced_learner_is_dropped_at_once(desk, tmp_path):
     def for_ever(x):
         note(tmp_path, x)
@@ -350,7 +347,7 @@ def test_what_still_runs_at_the_goal_does_not_disturb_the_next_learner(desk, tmp
     assert desk.finished.seq == 6
 
 
-@EACH_KIND_LONG
+@EACH_KIND
 def test_workers_have_random_numbers_of_their_own(desk):
     def draw(x):
         import random
