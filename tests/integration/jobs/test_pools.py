@@ -162,7 +162,7 @@ def test_a_worker_without_the_function_says_so(desk):
     assert list(learner.data.values()) == [0, 2, 4, 6, 8]
 
 
-@EACH_KIND_LONG
+@EACH_KIND
 def test_a_killed_worker_costs_a_new_pool_and_no_learner(desk, tmp_path):
     def slow(x):
         note(tmp_path, x)
