@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from fabric_broker.intents import Again, Ask, Change, Close, Found, Mark, Over, Remember
 from fabric_broker.survey import IntentView, JobView, PoolView, Survey
@@ -310,10 +316,8 @@ TestOverlapMachine.settings = TestMachine.settings
 
 
 @pytest.mark.long
-class TestMachineForLong(Machine.TestCase):
-    settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
-
-
-@pytest.mark.long
-class TestOverlapMachineForLong(OverlapMachine.TestCase):
-    settings = TestMachineForLong.settings
+@pytest.mark.parametrize("machine", [Machine, OverlapMachine])
+def test_the_machines_for_long(machine):
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=300, stateful_step_count=60, deadline=None)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from tests.unit.submitter.test_reconcile_machine import Machine
 
 from fabric_broker.intents import Again, Over
@@ -63,5 +63,7 @@ TestDoubtful.settings = settings(max_examples=50, stateful_step_count=40, deadli
 
 
 @pytest.mark.long
-class TestDoubtfulForLong(Doubtful.TestCase):
-    settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+def test_the_machine_for_long():
+    run_state_machine_as_test(
+        Doubtful, settings=settings(max_examples=300, stateful_step_count=60, deadline=None)
+    )
