@@ -54,6 +54,16 @@ def _count(value: object, _base: Path) -> int:
     return int(text)
 
 
+def _number(value: object, base: Path) -> int:
+    try:
+        number = _count(value, base)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError("a whole number, at least 1")
+    return number
+
+
 def _tables(value: object, _base: Path) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
         raise ValueError("tables, one [pools.NAME] for each pool")
@@ -148,6 +158,15 @@ class Config:
             limited=True,
         ),
     )
+    young_deaths: int = field(
+        default=5,
+        metadata=_about(
+            "so many jobs of a pool that end in a row before they take any work open its circuit, at least 1",
+            _number,
+            "FABRIC_YOUNG_DEATHS",
+            limited=True,
+        ),
+    )
     pools: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict, metadata=_about("the pools to make, one table [pools.NAME] each", _tables)
     )
@@ -235,7 +254,7 @@ def _limits(file: Path, kind: str, table: object) -> Mapping[str, float]:
     """The site's floors or ceilings, each a value that the setting itself could have."""
     can = [name for name, each in _SETTINGS.items() if each.metadata["limited"]]
     if not isinstance(table, dict) or not set(table) <= set(can):
-        raise UsageError(f"{file}: [{kind}] holds numbers for {' and '.join(can)}, not {table!r}")
+        raise UsageError(f"{file}: [{kind}] holds numbers for {', '.join(can)}, not {table!r}")
     source = f"{file}: [{kind}]"
     return MappingProxyType({name: _parsed(name, raw, file.parent, source) for name, raw in table.items()})
 

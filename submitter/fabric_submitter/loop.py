@@ -71,7 +71,8 @@ class Submitter:
         self, context: Context, *, nonce: str, succeeds: str = "", rules: Rules | None = None
     ) -> None:
         self._context = context
-        self._rules = replace(rules or Rules(), most=context.config.jobs)
+        patience = rules or Rules(deaths=context.config.young_deaths)
+        self._rules = replace(patience, most=context.config.jobs)
         self._nonce, self._succeeds = nonce, succeeds
         self._leads = False
         self._memory = Memory()

@@ -14,7 +14,6 @@ from adaptive_fabric import PBS, UsageError
 from fabric_broker.home import Home
 from fabric_submitter.adapters.pbs import PBSScheduler
 from fabric_submitter.adapters.scheduler import AnswerLostError, Request
-from fabric_submitter.judging import Rules
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -112,15 +111,22 @@ def test_a_server_that_is_down_changes_nothing(on_pbs, pbs):
     assert on_pbs.log.evaluated_again() == []
 
 
+@pytest.fixture
+def few_deaths(home: Home) -> int:
+    """So many young deaths are borne, by the home's own setting."""
+    home.create().config_file.write_text("young_deaths = 3\n")
+    return 3
+
+
 @pytest.mark.long
-def test_a_preamble_that_fails_opens_the_circuit_with_its_reason(on_pbs, monkeypatch):
+def test_a_preamble_that_fails_opens_the_circuit_with_its_reason(few_deaths, on_pbs, monkeypatch):
     qsub = on_pbs.shim("qsub", monkeypatch)
     run = on_pbs.start(learners=4, points=5, seconds=0.01, jobs=2, preamble=["echo no such module", "false"])
     wait_for(on_pbs.circuit, "an open circuit", LONG)
     assert "no such module" in on_pbs.circuit()
     looks = on_pbs.looks()
     wait_for(lambda: on_pbs.looks() > looks + 5, "further ticks", LONG)
-    assert qsub.calls() <= Rules().deaths
+    assert qsub.calls() <= few_deaths
     run.cancel()
 
 

@@ -16,7 +16,6 @@ from tests.system.processes import EvaluationLog, of_home, wait_for
 
 from adaptive_fabric import Slurm, UsageError
 from fabric_broker.home import Home
-from fabric_submitter.judging import Rules
 
 pytestmark = [pytest.mark.needs("slurm"), pytest.mark.timeout(500)]
 
@@ -56,18 +55,25 @@ def test_jobs_cancelled_from_outside_are_replaced(on_slurm):
     assert on_slurm.log.evaluated_again() == []
 
 
+@pytest.fixture
+def few_deaths(home: Home) -> int:
+    """So many young deaths are borne, by the home's own setting."""
+    home.create().config_file.write_text("young_deaths = 3\n")
+    return 3
+
+
 @pytest.mark.long
-def test_a_preamble_that_fails_opens_the_circuit_with_its_reason(on_slurm, monkeypatch):
+def test_a_preamble_that_fails_opens_the_circuit_with_its_reason(few_deaths, on_slurm, monkeypatch):
     sbatch = on_slurm.shim("sbatch", monkeypatch)
     run = on_slurm.start(
         learners=4, points=5, seconds=0.01, jobs=4, preamble=["echo no such module >&2", "false"]
     )
     wait_for(on_slurm.circuit, "an open circuit", LONG)
     assert "no such module" in on_slurm.circuit()
-    assert sbatch.calls() <= Rules().deaths, "an array of four, then one at a time"
+    assert sbatch.calls() <= few_deaths, "an array of four, then one at a time"
     calls = on_slurm.looks()
     wait_for(lambda: on_slurm.looks() > calls + 5, "further ticks", LONG)
-    assert sbatch.calls() <= Rules().deaths
+    assert sbatch.calls() <= few_deaths
     run.cancel()
 
 

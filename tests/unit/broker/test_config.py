@@ -70,6 +70,7 @@ def test_pools_are_tables(home):
         ("name = 3", "name must be a string, not 3"),
         ('name = ""', "name must be a string"),
         ("run_dir = true", "run_dir must be a string"),
+        ("young_deaths = 0", "young_deaths must be a whole number, at least 1"),
         ("pools = 1", "one [pools.NAME] for each"),
         ("pools = {local = 1}", "one [pools.NAME] for each"),
         ("name = ", "not valid TOML"),
@@ -112,6 +113,7 @@ def test_every_setting_has_a_doc_and_all_but_pools_a_variable():
         "run_dir",
         "poll_interval",
         "jobs",
+        "young_deaths",
         "pools",
         "keys",
     }

@@ -124,7 +124,7 @@ def test_a_pool_that_wants_more_jobs_than_all_may_have_is_refused(home, etc):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[floors]\nname = 'x'", "[floors] holds numbers for poll_interval and jobs"),
+        ("[floors]\nname = 'x'", "[floors] holds numbers for poll_interval, jobs, young_deaths"),
         ("floors = 3", "[floors] holds numbers"),
         ("[ceilings]\njobs = -1", "[ceilings]: jobs must be a whole number"),
         ("[ceilings]\njobs = 1.5", "jobs must be a whole number"),
