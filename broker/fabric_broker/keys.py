@@ -33,6 +33,7 @@ class Keys:
         self.run_names = f"{self.prefix}:run-names"
         self.bulk = f"{self.prefix}:bulk"
         self.pools = f"{self.prefix}:pools"
+        self.open = f"{self.prefix}:open"
         self.jobs = f"{self.prefix}:jobs"
         self.intents = f"{self.prefix}:intents"
 

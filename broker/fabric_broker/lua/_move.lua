@@ -45,11 +45,16 @@ local function count(run, from, to)
   end
 end
 
--- Pools count what reconcile asks for: their leased and their delayed learners.
-local function count_pool(pool, state, by)
-  if state == 'leased' or state == 'delayed' then
-    redis.call('HINCRBY', key('pool', pool), state, by)
+-- Pools count what reconcile asks for: their leased and their delayed learners. How many are open lies apart, because
+-- a learner that is retried may come back to a pool that was removed.
+local function count_pool(pool, from, to)
+  local function is(state) return (to == state and 1 or 0) - (from == state and 1 or 0) end
+  for _, state in ipairs({ 'leased', 'delayed' }) do
+    if is(state) ~= 0 then redis.call('HINCRBY', key('pool', pool), state, is(state)) end
   end
+  local function is_open(state) return (state == '' or TERMINAL[state]) and 0 or 1 end
+  local opened = is_open(to) - is_open(from)
+  if opened ~= 0 then redis.call('HINCRBY', key('open'), pool, opened) end
 end
 
 local function may_move(from, event, to)
@@ -65,11 +70,10 @@ local function move(id, learner, event, to, score, extra)
   end
   if from ~= '' then
     redis.call('ZREM', state_key(from, learner.pool), id)
-    count_pool(learner.pool, from, -1)
   end
   redis.call('ZADD', state_key(to, learner.pool), int(score), id)
   redis.call('HSET', key('learner', id), 'state', to, 'since', int(NOW))
-  count_pool(learner.pool, to, 1)
+  count_pool(learner.pool, from, to)
   count(learner.run, from, to)
   tell_event(id, learner.run, event, from, to, extra)
   learner.state = to

@@ -320,6 +320,7 @@ class LeaseMachine(RuleBasedStateMachine):
         pool = self.redis.hgetall(keys.pool("local"))
         assert int(pool.get(b"leased", 0)) == counted.get("leased", 0)
         assert int(pool.get(b"delayed", 0)) == counted.get("delayed", 0)
+        assert int(self.redis.hget(keys.open, "local")) == int(counts["open"])
         for i, record in records.items():
             assert self.redis.hget(keys.view, f"{RUN}.{i}").split()[0] == record[b"state"]
             assert all(len(value) <= 64 for value in record.values()), (

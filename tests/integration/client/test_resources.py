@@ -57,6 +57,20 @@ def test_such_a_pool_is_shown_scaled_and_removed_like_others_and_keeps_its_numbe
         fabric.pool(name)
 
 
+def test_a_pool_of_paused_learners_is_not_removed(fabric: Fabric):
+    run = fabric.submit(lines(2), goal=3, resources=[Local(cores=3)] * 2)
+    (name,) = pools_of(fabric)
+    run.pause()
+    assert fabric.broker.do(calls.remove_pool(name)) == "in use"
+    run.cancel()
+    assert fabric.broker.do(calls.remove_pool(name)) == "ok"
+    run.retry()
+    assert [record.state for record in run.learners()] == ["queued"] * 2
+    assert fabric.broker.do(calls.remove_pool(name)) == "no pool"
+    fabric.pool(name, Local(cores=3), jobs=1)
+    assert fabric.broker.do(calls.remove_pool(name)) == "in use"
+
+
 def test_a_pool_that_was_changed_is_no_place_for_what_it_had_before(fabric: Fabric):
     fabric.submit(lines(1), goal=3, resources=[Local(cores=3)])
     (name,) = pools_of(fabric)
