@@ -141,7 +141,7 @@ def test_pools_whose_jobs_could_never_work_are_sent_none(fabric: Fabric, home: H
     no_trace_of_it(fabric)
 
 
-@pytest.mark.parametrize("slots", [4, 0])
+@pytest.mark.parametrize("slots", [pytest.param(4, marks=pytest.mark.long), 0])
 def test_a_job_of_a_pbs_phones_home_or_is_still_queued(
     slots: int, home: Home, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

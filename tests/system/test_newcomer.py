@@ -29,7 +29,9 @@ def fabric_command(home: Home, *words: object, cwd: Path | None = None) -> subpr
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
 
 
-@pytest.mark.parametrize("executor", ["serial", "process-pool", pytest.param("loky", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "executor", ["serial", *(pytest.param(each, marks=pytest.mark.long) for each in ("process-pool", "loky"))]
+)
 def test_learners_run_and_come_back(fabric: Fabric, executor: str) -> None:
     fabric.pool("local", Local(executor=executor, **QUICK))
     own = lines(3)
