@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Workers for the tests. They spend most of their time waiting for processes that they started.
-N ?= 4
+N ?= 6
 ARGS ?=
 
 # The first interpreter that can make the environment. 3.11 and 3.12 come first: for them pip brings a Redis server along.
@@ -18,6 +18,9 @@ PYTHON ?= $(shell \
 	  $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; \
 	done; \
 	echo python3)
+
+# Whatever the caller's shell says: each process of a test would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-long lint format bench screenshots constraints clean

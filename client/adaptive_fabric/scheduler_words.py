@@ -32,7 +32,14 @@ _MEANINGS: Final = tuple(
             f"shorten walltime ({_CHANGE})",
         ),
         (
-            r"PartitionNodeLimit|PartitionConfig",
+            # What SLURM says of any of the partition's limits until its scheduler had a closer look.
+            r"PartitionConfig",
+            True,
+            "it asks for more time, nodes, cores or memory than the partition allows",
+            f"ask for less ({_CHANGE})",
+        ),
+        (
+            r"PartitionNodeLimit",
             True,
             "it asks for more nodes or cores than the partition allows",
             f"ask for fewer ({_CHANGE})",

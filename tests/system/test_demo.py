@@ -18,6 +18,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 def test_the_demo_ends_with_all_done_and_nothing_running(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
 

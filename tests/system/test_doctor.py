@@ -119,6 +119,7 @@ def test_jobs_of_a_real_slurm_say_why_they_do_not_start_or_work(
     no_trace_of_it(reachable)
 
 
+@pytest.mark.long
 @pytest.mark.needs("slurm")
 def test_a_scheduler_that_refuses_the_job_is_quoted(slurm: Cluster, reachable: Fabric, home: Home) -> None:
     reachable.pool("cpu", Slurm(directives=["--reservation=nosuch"]))

@@ -55,7 +55,8 @@ def test_a_function_that_raises_fails_after_its_attempts_and_can_be_retried(
     assert evaluated.count(5) == 4
 
 
-@pytest.mark.parametrize("way", ["SIGSEGV", pytest.param("SIGKILL", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["SIGSEGV", "SIGKILL"])
 def test_a_function_that_kills_its_process_is_quarantined_with_the_signal(scene: Scene, way: str) -> None:
     def deadly(x: float) -> float:
         import os

@@ -67,6 +67,7 @@ def test_without_a_submitter_an_idle_job_takes_over_from_a_killed_one(scene: Sce
     assert {record.job for record in run.learners()} == {stays}
 
 
+@pytest.mark.long
 def test_a_slots_learner_moves_without_waiting_for_the_lease_to_expire(scene: Scene) -> None:
     run = scene.submit(learners=1, points=150, jobs=1, ttl=60.0)
     (job,) = scene.busy_jobs(run, 1)

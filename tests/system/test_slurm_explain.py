@@ -18,13 +18,14 @@ pytestmark = [pytest.mark.needs("slurm"), pytest.mark.timeout(400)]
 on_slurm = test_slurm.on_slurm
 
 
-def until(code: str, explain: Callable[[], Explained]) -> str:
-    """The text of the reason with this code, once there is one."""
+def until(code: str, says: str, explain: Callable[[], Explained]) -> str:
+    """The text of the reason with this code, once it says so."""
 
     def text() -> str:
-        return next((reason.text for reason in explain().because if reason.code == code), "")
+        texts = (reason.text for reason in explain().because if reason.code == code)
+        return next((text for text in texts if says in text), "")
 
-    return wait_for(text, f"a reason {code}")
+    return wait_for(text, f"a reason {code} that says {says!r}")
 
 
 def test_what_slurm_will_never_start_is_told_with_its_reason(on_slurm: OnSlurm) -> None:
@@ -32,12 +33,13 @@ def test_what_slurm_will_never_start_is_told_with_its_reason(on_slurm: OnSlurm) 
     run = on_slurm.start(
         learners=2, points=3, seconds=0.01, jobs=1, walltime=600, directives=["--partition=short"]
     )
-    text = until("never-starts", lambda: explain_learner(on_slurm.fabric, f"{run.id}.1"))
-    assert "1 job waits in slurm: PartitionTimeLimit" in text
+    # At the submit it says PartitionConfig; its scheduler looks at the reason later.
+    why = "1 job waits in slurm: PartitionTimeLimit"
+    until("never-starts", why, lambda: explain_learner(on_slurm.fabric, f"{run.id}.1"))
     (job,) = on_slurm.fabric.jobs()
     assert job.state == "pending"
-    assert "PartitionTimeLimit" in until("never-starts", lambda: explain_job(on_slurm.fabric, job.id))
-    assert "limit of 1 job" in until("at-limit", lambda: explain_pool(on_slurm.fabric, "batch"))
+    until("never-starts", "PartitionTimeLimit", lambda: explain_job(on_slurm.fabric, job.id))
+    until("at-limit", "limit of 1 job", lambda: explain_pool(on_slurm.fabric, "batch"))
     run.cancel()
 
 

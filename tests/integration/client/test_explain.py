@@ -125,7 +125,7 @@ def test_a_holder_that_was_asked_to_pause_is_said_to_save_first(fabric: Fabric, 
 
 def test_a_pool_that_was_removed_is_named(fabric: Fabric):
     run = fabric.submit([line()], goal=3)
-    run.pause()
-    fabric.broker.do(calls.remove_pool("local"))
-    run.resume()
+    run.cancel()
+    assert fabric.broker.do(calls.remove_pool("local")) == "ok"
+    run.retry()
     assert codes(explain_learner(fabric, f"{run.id}.0")) == ["queued", "pool-gone"]

@@ -159,6 +159,7 @@ def test_superfluous_checkpoints_are_removed(world):
     assert len(files) == 2, "the newest and the one before"
 
 
+@pytest.mark.long
 def test_where_slots_cannot_be_started_the_job_ends_and_its_learners_go_elsewhere(world, tmp_path):
     w = world()
     (tmp_path / "adaptive.py").write_text("raise ImportError('no adaptive on this node')")
@@ -402,6 +403,7 @@ def test_a_command_reaches_the_slot_which_saves_and_takes_the_next_learner(world
     assert len(w.evaluated("0")) == before
 
 
+@pytest.mark.long
 def test_a_paused_learner_goes_on_where_it_was(world):
     w = world()
     run = w.submit([counted(w.file("0"), 0.01)], npoints=100)
@@ -417,6 +419,7 @@ def test_a_paused_learner_goes_on_where_it_was(world):
 # -- Redis -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_redis_that_is_killed_and_comes_back_gets_what_it_lost_and_nobody_runs_twice(world):
     w = world(slots=2)
     run = w.submit([counted(w.file(str(i)), 0.01) for i in range(2)], npoints=400, save_interval=0.7)
@@ -465,6 +468,7 @@ def test_a_full_redis_refuses_points_and_gets_them_when_there_is_room(world):
     assert repeated(w.evaluated("0")) == 0
 
 
+@pytest.mark.long
 def test_a_learner_can_be_completed_while_redis_is_full(world):
     w = world()
     run = w.submit([counted(w.file("0"), 0.005)], npoints=300)
@@ -528,6 +532,7 @@ def test_the_address_is_read_anew_when_redis_comes_back_elsewhere(world, home):
     assert repeated(w.evaluated("0")) == 0
 
 
+@pytest.mark.long
 def test_a_new_agent_waits_for_its_redis(world):
     w = world()
     run = w.submit([counted(w.file("0"))])

@@ -188,6 +188,7 @@ def test_a_slot_is_killed_when_it_is_asked_for_and_only_while_it_is_ours(site, t
     site.runner.run(main())
 
 
+@pytest.mark.long
 def test_closing_ends_the_server_and_all_slots(home, signer, tmp_path):
     async def main() -> list[psutil.Process]:
         async with Agent(home.path, OMP_NUM_THREADS="3") as agent:

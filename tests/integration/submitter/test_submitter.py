@@ -163,6 +163,7 @@ def test_a_dead_jobs_learner_is_taken_up_by_its_replacement_without_waiting_for_
     assert "its processes are gone" in dead.reason
 
 
+@pytest.mark.long
 def test_a_lowered_limit_drains_jobs(fabric):
     fabric.pool(limit=2)
     fabric.work(2)
@@ -174,6 +175,7 @@ def test_a_lowered_limit_drains_jobs(fabric):
     assert "drains" in fabric.job_log(ended.id)
 
 
+@pytest.mark.long
 def test_a_held_fabric_drains_its_jobs_and_goes_on_when_let_go(fabric):
     fabric.pool(limit=2)
     fabric.work(2)
@@ -281,6 +283,7 @@ def test_of_two_submitters_one_leads_and_the_other_follows_when_it_goes(fabric, 
     assert len(fabric.jobs("running", "pending", "submitting", "ended")) == 2
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_replaced(fabric):
     fabric.pool(limit=1)
     submitter = daemon.start_submitter(fabric.home)
@@ -384,6 +387,7 @@ def test_a_task_killed_before_it_submitted_is_done_again_once(fabric, wanted, he
     assert fabric.agents() == {f"{wanted}.0"}
 
 
+@pytest.mark.long
 def test_a_worker_killed_with_its_task_is_replaced_and_others_are_not_held_up(
     fabric, wanted, here, monkeypatch
 ):
