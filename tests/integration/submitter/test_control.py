@@ -193,11 +193,13 @@ def test_dead_workers_are_buried_and_living_ones_are_not(queue, start_worker, re
     queue.bury_dead_workers()
     assert redis.scard(workers) == 1
     (key,) = redis.smembers(workers)
+    worker.kill()
+    worker.wait(20)
+    # Else Redis might hand the task to a worker that is no more.
+    wait_for(lambda: redis.info("clients")["blocked_clients"] == 0)
     _as_if_it_ran(queue, redis, key.decode().removeprefix(f"{PREFIX}:worker:"))
     queue.enqueue("submit", "i2", kind="local", attempt=0)
     assert queue.queue.get_job_ids() == []
-    worker.kill()
-    worker.wait(20)
     queue.bury_dead_workers()
     assert redis.scard(workers) == 0
     assert queue.queue.get_job_ids() == ["submit-i2-0"]
