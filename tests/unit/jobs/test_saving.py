@@ -220,6 +220,7 @@ def test_data_that_cannot_be_pickled_are_a_refused_save(leased):
 
 FULL = """
 import resource, signal, sys
+sys.dont_write_bytecode = True  # they would be cut off, and all later imports fail
 sys.path[:0] = sys.argv[2:]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))

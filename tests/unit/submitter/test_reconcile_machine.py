@@ -65,6 +65,17 @@ class World:
             if self.job(name).nonce and f"{name}.0" in self.processes:
                 self.set(name, seen=self.now)
 
+    def is_idle(self, name: str, seconds: float) -> bool:
+        """Whether its job runs for so long, while there is nothing that it could do."""
+        job = self.job(name)
+        return (
+            f"{name}.0" in self.processes
+            and job.state == "running"
+            and not (job.holds or self.queued)
+            and job.started is not None
+            and self.now - job.started >= seconds
+        )
+
     def alive(self) -> list[str]:
         """Intents whose job is pending, running, unknown or ending, or may be on its way."""
         return [
@@ -275,6 +286,9 @@ class Machine(RuleBasedStateMachine):
                     self.world.set(name, state="submitted", jobstate="pending", since=self.world.now)
                 elif self.world.job(name).state == "pending" and f"{name}.0" in self.world.processes:
                     self.world.set(name, jobstate="running", nonce="n", started=self.world.now)
+                elif self.world.is_idle(name, 10.0):
+                    self.world.processes.discard(f"{name}.0")
+                    self.world.set(name, jobstate="ended", ended=self.world.now, reason="idle")
         assert asked == 0
         needed = -(-self.world.queued // self.world.slots)
         assert len(self.world.alive()) <= max(self.world.limit, 0)
