@@ -139,6 +139,19 @@ class Grid(ScrollView, can_focus=True):
         if changed:
             self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
 
+    def age(self) -> None:
+        """Nothing happened, but time went on: paint, if an age that is seen is told differently now."""
+        if self._painted is None:
+            self.repaint()
+            return
+        ageing = [
+            (at, column) for at, (column, _) in enumerate(self._fitting(self.size.width)) if column.ages
+        ]
+        for id, _, cells in self._painted.rows:
+            if any(at >= len(cells) or column.cell(id) != cells[at] for at, column in ageing):
+                self.repaint()
+                return
+
     def _look(self) -> _Look:
         first = self.scroll_offset.y
         cells = [column.cell for column, _ in self._fitting(self.size.width)]

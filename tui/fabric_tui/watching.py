@@ -184,7 +184,7 @@ class WatchingApp(App[None]):
         if self.options.parent is not None and os.getppid() != self.options.parent:
             self.exit()
         if not self._badges.frozen:
-            self.pane.grid.repaint()
+            self.pane.grid.age()
             if self.pane is self.overview:
                 self.overview.tell()
         self._tell()
