@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+from unittest.mock import patch
 
 from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.geometry import Region
+from textual.widget import Widget
 
 from fabric_tui.grid import Grid
 from fabric_tui.lines import Lines
@@ -44,21 +46,18 @@ class GridApp(App[None]):
         yield self.text
 
 
-def painted(widget: Any, do: Callable[[], object]) -> list[int]:
+def painted(widget: Widget, do: Callable[[], object]) -> list[int]:
     """The lines of a widget that are to be painted after this."""
     lines: list[int] = []
-    refresh = type(widget).__mro__[1].refresh
+    refresh = Widget.refresh
 
-    def noted(self: Any, *regions: Region, **more: Any) -> Any:
+    def noted(self: Widget, *regions: Region, **more: Any) -> Widget:
         if self is widget:
             lines.extend(y for region in regions or (widget.size.region,) for y in region.line_range)
         return refresh(self, *regions, **more)
 
-    type(widget).__mro__[1].refresh = noted
-    try:
+    with patch.object(Widget, "refresh", noted):
         do()
-    finally:
-        type(widget).__mro__[1].refresh = refresh
     return sorted(lines)
 
 
