@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import statistics
 import struct
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import time
 from collections.abc import Mapping
 
 import psutil
+
+from benchmarks.unit import unit
 
 ROWS, COLUMNS = 40, 140
 TIMEOUT = 60.0  # s
@@ -50,6 +53,7 @@ def look(environment: Mapping[str, str], learners: int) -> dict[str, float]:
         _read(master, IDLE)
         after = process.cpu_times()
         idle = (after.user + after.system - before.user - before.system) / (time.perf_counter() - at)
+        beside = statistics.median(unit().cpu for _ in range(5))
         resident = process.memory_info().rss
         os.write(master, b"q")
         _read(master, TIMEOUT, ends=True)
@@ -62,7 +66,8 @@ def look(environment: Mapping[str, str], learners: int) -> dict[str, float]:
     return {
         "start_ms": first_paint * 1e3,
         "start_cpu_ms": (spent.user + spent.system) * 1e3,
-        "idle_cpu": idle * 100,
+        "idle_ms": idle * 1e3,
+        "idle_units": idle / beside,
         "rss_mb": resident / 1e6,
     }
 

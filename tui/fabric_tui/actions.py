@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from fabric_broker import calls, intents, watch
+from fabric_broker import watch
 from fabric_broker.records import JobRecord, PoolRecord
 from fabric_broker.scripts import Call
 from fabric_broker.states import TERMINAL
@@ -245,6 +245,9 @@ class Plan:
 
     def calls(self, number: int | None) -> list[Call[Any]]:
         """The calls that do it, at most `calls.PAGE` learners each."""
+        # Not before the first action: the app starts sooner without.
+        from fabric_broker import calls, intents
+
         verb, ids = self.action.verb, [thing_id(thing) for thing in self.things]
         if self.action.target == "job":
             reason = f"{verb} by {self.by}"
@@ -259,12 +262,12 @@ class Plan:
             ]
         if verb == "release":
             leases = [(thing.id, thing.token) for thing in self.things if isinstance(thing, LearnerView)]
-            return [watch.free_leases(page) for page in _pages(leases)]
-        return [calls.act(verb, page, priority=number) for page in _pages(ids)]  # type: ignore[arg-type]
+            return [watch.free_leases(page) for page in _pages(leases, calls.PAGE)]
+        return [calls.act(verb, page, priority=number) for page in _pages(ids, calls.PAGE)]  # type: ignore[arg-type]
 
 
-def _pages(items: Sequence[Any]) -> list[Sequence[Any]]:
-    return [items[start : start + calls.PAGE] for start in range(0, len(items), calls.PAGE)]
+def _pages(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def thing_id(thing: Thing) -> str:

@@ -29,6 +29,9 @@ class Source(Protocol):
 
     address: str
 
+    async def glance(self) -> Update | None:
+        """What the first frame shows, sooner than a snapshot; None: nothing is."""
+
     async def snapshot(self) -> list[Update]:
         """Everything at this moment."""
 
@@ -113,6 +116,8 @@ class Feed:
         await self._going.wait()
         if self._source is None:
             self._source = self._open()
+            if not self.ticks and (first := await self._source.glance()) is not None:
+                self._deliver([first])
             updates = await self._source.snapshot()
         else:
             updates = await self._source.tick(self._ask()) or await self._source.snapshot()

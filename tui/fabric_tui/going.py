@@ -23,7 +23,10 @@ class GoingApp(WatchingApp):
         while len(self.screen_stack) > 1:
             self.pop_screen()
         self._switcher.current = name
+        self._sorting = self._sorting or name == "learners"
         self._arrange()
+        if name == "events":
+            self._sort_events()
         self.pane.rebuild()
         self.screen.set_focus(None)  # `_tell` gives it to the pane, if that can be seen
         self.refresh_bindings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -18,7 +19,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from .tables import Column
+from .tables import Cell, Column
 from .words import clean
 
 
@@ -29,6 +30,15 @@ class Rows(Protocol):
     def __getitem__(self, row: int, /) -> str: ...
     def row(self, id: str, /) -> int | None:
         """The row of an id, None if it is not shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is seen of a table: two that are equal look the same."""
+
+    whole: tuple[object, ...]
+    rows: list[tuple[str, bool, list[Cell]]]
+    """id, whether it is marked, and its cells"""
 
 
 class Grid(ScrollView, can_focus=True):
@@ -84,7 +94,7 @@ class Grid(ScrollView, can_focus=True):
         self._fresh = True
         self._follow = follow
         self._empty = empty
-        self._painted: list[tuple[object, ...]] = []
+        self._painted: _Look | None = None
         self._base = Style.null()
 
     # -- rows ------------------------------------------------------------------------------------------------
@@ -120,24 +130,35 @@ class Grid(ScrollView, can_focus=True):
         """Values may have changed: paint, unless what is seen would look the same."""
         look, painted = self._look(), self._painted
         self._painted = look
-        if not painted or look[0] != painted[0] or len(look) != len(painted):
+        if not painted or look.whole != painted.whole or len(look.rows) != len(painted.rows):
             self.refresh()
-        else:
-            for y, (new, old) in enumerate(zip(look, painted, strict=True)):
-                if new != old:
-                    self.refresh(Region(0, y, self.size.width, 1))
-
-    def _look(self) -> list[tuple[object, ...]]:
-        first = self.scroll_offset.y
-        shown = range(first, min(len(self.rows), first + self._height))
-        columns = [column for column, _ in self._fitting(self.size.width)]
-        told: list[tuple[object, ...]] = [
-            (self._row, first, self.cursor, self.dimmed, self.sorted_by, self.descending)
+            return
+        changed = [
+            y for y, (new, old) in enumerate(zip(look.rows, painted.rows, strict=True), 1) if new != old
         ]
-        for row in shown:
-            id = self.rows[row]
-            told.append((id, id in self.marks, *(column.cell(id) for column in columns)))
-        return told
+        if changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+
+    def age(self) -> None:
+        """Nothing happened, but time went on: paint, if an age that is seen is told differently now."""
+        if self._painted is None:
+            self.repaint()
+            return
+        ageing = [
+            (at, column) for at, (column, _) in enumerate(self._fitting(self.size.width)) if column.ages
+        ]
+        for id, _, cells in self._painted.rows:
+            if any(at >= len(cells) or column.cell(id) != cells[at] for at, column in ageing):
+                self.repaint()
+                return
+
+    def _look(self) -> _Look:
+        first = self.scroll_offset.y
+        cells = [column.cell for column, _ in self._fitting(self.size.width)]
+        return _Look(
+            (self._row, first, self.cursor, self.dimmed, self.sorted_by, self.descending, self.size.width),
+            [(id, id in self.marks, [cell(id) for cell in cells]) for id in self.seen],
+        )
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -241,10 +262,17 @@ class Grid(ScrollView, can_focus=True):
             base += _style("dim")
         marked = id in self.marks
         pieces = [("▌ ", "bold yellow") if marked else ("  ", "")]
-        for column, cells in self._fitting(width):
-            text, style = column.cell(id)
+        for (column, cells), (text, style) in zip(self._fitting(width), self._cells(y, id), strict=True):
             pieces += ((_sized(clean(text), cells, right=column.right), style), (" ", ""))
         return Strip(_joined(pieces, base)).adjust_cell_length(width, base)
+
+    def _cells(self, y: int, id: str) -> list[Cell]:
+        """The cells of a row; most were worked out a moment ago, to find what is to be painted."""
+        columns = self._fitting(self.size.width)
+        painted = self._painted.rows[y - 1 : y] if self._painted else []
+        if painted and painted[0][0] == id and len(painted[0][2]) == len(columns):
+            return painted[0][2]
+        return [column.cell(id) for column, _ in columns]
 
     def _heads(self, width: int, base: Style) -> Strip:
         style = base + _style("bold underline")

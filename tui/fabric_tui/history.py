@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 from fabric_broker.watch import Happening
@@ -64,9 +65,13 @@ class EventLog:
     def extend(self, newer: Iterable[Happening]) -> None:
         """What happened since."""
         came = tuple(newer)
+        if self._answer is not None and came:
+            # Of ten thousand only those that came or go are looked at.
+            too_many = len(self._events) + len(came) - EVENTS
+            gone = sum(event.learner == self._asked for event in islice(self._events, max(0, too_many)))
+            more = [event for event in came[-EVENTS:] if event.learner == self._asked]
+            self._answer = self._answer[gone:] + more
         self._events.extend(came)
-        if came:
-            self._answer = None
 
     def extend_back(self, older: Iterable[Happening]) -> None:
         """What happened before, newest first."""

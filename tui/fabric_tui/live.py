@@ -16,7 +16,7 @@ from fabric_broker.scripts import Call
 from fabric_broker.view import LearnerView, decode
 
 from .asking import Ask
-from .updates import LogLines, LogText, Names, Resync, Seen, Snapshot, Update
+from .updates import Glance, LogLines, LogText, Names, Resync, Seen, Snapshot, Update
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -42,22 +42,23 @@ class LiveSource:
         self._broker = AsyncBroker(self._redis, fabric)
         self._fabric = fabric
         self._last = ""
+        self._glanced: watch.Watched | None = None
         self._known: dict[bytes, tuple[bytes, LearnerView]] = {}
         self._synced = time.monotonic()
         # The connection takes one command at a time; actions come in between.
         self._turn = asyncio.Lock()
 
+    async def glance(self) -> Glance:
+        """All but the learners: it costs the same however many there are."""
+        async with self._turn:
+            head = self._glanced = await self._head()
+        return Glance(head.now, self.address, self._fabric, head.board or watch.Board(), head.events)
+
     async def snapshot(self) -> list[Update]:
         """Everything; also the way to begin again when the stream of events went on without us."""
         async with self._turn:
-            head = await self._broker.do(watch.watch(None, count=EVENTS_A_TICK))
+            head, self._glanced = self._glanced or await self._head(), None
             board = head.board or watch.Board()
-            schema = board.meta.get("schema", str(SCHEMA))
-            if schema != str(SCHEMA):
-                raise SchemaError(
-                    f"the records at {self.address} have schema {schema}, this release reads {SCHEMA}: "
-                    "use the release that wrote them, or another fabric name"
-                )
             views = await self._views()
             names = await self._names(list(views)[:FIRST_NAMES])
         self._last, self._synced = head.last, time.monotonic()
@@ -89,6 +90,16 @@ class LiveSource:
     async def close(self) -> None:
         """Leave; nothing is waited for."""
         await self._redis.aclose()
+
+    async def _head(self) -> watch.Watched:
+        head = await self._broker.do(watch.watch(None, count=EVENTS_A_TICK))
+        schema = head.board.meta.get("schema", str(SCHEMA)) if head.board else str(SCHEMA)
+        if schema != str(SCHEMA):
+            raise SchemaError(
+                f"the records at {self.address} have schema {schema}, this release reads {SCHEMA}: "
+                "use the release that wrote them, or another fabric name"
+            )
+        return head
 
     def _lost(self, watched: watch.Watched) -> bool:
         known = stream_id(self._last)

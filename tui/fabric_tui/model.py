@@ -17,7 +17,7 @@ from fabric_broker.watch import Board, Inspected, Watched
 from .history import EventLog, LossHistory, Trend
 from .listing import SortKey
 from .requests import Requests
-from .updates import LogLines, LogText, Names, Resync, Seen, Snapshot, Trouble, Update
+from .updates import Glance, LogLines, LogText, Names, Resync, Seen, Snapshot, Trouble, Update
 
 Connection = Literal["connecting", "live", "stale"]
 
@@ -78,6 +78,8 @@ class Model:
             if self.connection == "live":
                 self.connection = "stale"
             return Changes()
+        if isinstance(update, Glance):
+            return self._glance(update)
         if isinstance(update, Snapshot):
             return self._snapshot(update)
         if isinstance(update, Watched):
@@ -94,9 +96,26 @@ class Model:
         self._looked_at(update)
         return Changes()
 
+    def _glance(self, update: Glance) -> Changes:
+        if not self.learners:
+            self.connection, self.trouble = "live", None
+            self.fabric, self.address = update.fabric, update.address
+            self.events.begin(update.events)
+            self.now = update.now
+            self._take(update.board)
+            self.counts.clear()
+            self.points = 0
+            for run in self.runs.values():
+                self.counts.update(run.counts)
+                self.points += run.points
+        return Changes()
+
     def _snapshot(self, update: Snapshot) -> Changes:
         self.connection, self.trouble = "live", None
         self.fabric, self.address, self.last = update.fabric, update.address, update.last
+        if not self.learners:  # what a glance counted
+            self.counts.clear()
+            self.points = 0
         self._replace(update.views)
         self.events.begin(update.events)
         self.trend.learn(update.events)
@@ -164,14 +183,17 @@ class Model:
         nodes = False
         if board is not None:
             before = {id: job.node for id, job in self.jobs.items()}
-            self.board = board
-            self.runs = {run.id: run for run in board.run_statuses(now)}
-            self.jobs = {job.id: job for job in board.job_records()}
-            self.pools = {pool.name: pool for pool in board.pool_records()}
+            self._take(board)
             nodes = before != {id: job.node for id, job in self.jobs.items()}
         self._settle()
         self.trend.sample(now, self.points, self.counts["done"])
         return nodes
+
+    def _take(self, board: Board) -> None:
+        self.board = board
+        self.runs = {run.id: run for run in board.run_statuses(self.now)}
+        self.jobs = {job.id: job for job in board.job_records()}
+        self.pools = {pool.name: pool for pool in board.pool_records()}
 
     def _settle(self) -> None:
         for job in self.requests.jobs():

@@ -98,6 +98,10 @@ def _learners(model: Model) -> list[Problem]:
     for learner in model.learners.values():
         if learner.state in ("quarantined", "failed", "delayed"):
             sums[learner.state, learner.run] += 1
+    if not model.learners:  # counted, but not read yet
+        for run in model.runs.values():
+            for state in ("quarantined", "failed", "delayed"):
+                sums[state, run.id] += run.counts.get(state, 0)
     weights = {"quarantined": 80, "failed": 75, "delayed": 30}
     words = {"quarantined": "quarantined", "failed": "failed", "delayed": "wait after an error"}
     return [
@@ -108,6 +112,7 @@ def _learners(model: Model) -> list[Problem]:
             f"state:{state} run:{run}",
         )
         for (state, run), number in sums.items()
+        if number
     ]
 
 

@@ -52,7 +52,9 @@ def to_json(update: Update) -> dict[str, Any]:
             body[field] = {id: None if view is None else list(view[1:]) for id, view in value.items()}
         elif field == "inspected" or (field == "board" and value is not None):
             body[field] = asdict(value)
-        elif field in ("events", "older", "lines", "queues", "tasks"):
+        elif field in ("events", "older"):
+            body[field] = [each._asdict() for each in value]
+        elif field in ("lines", "queues", "tasks"):
             body[field] = [asdict(each) for each in value]
     return {
         "kind": _NAMES[type(update)],
@@ -198,6 +200,9 @@ class ReplaySource:
         self._upto = upto
         self._next = 0
         self._began = time.monotonic()
+
+    async def glance(self) -> None:
+        """The whole of it is at hand."""
 
     async def snapshot(self) -> list[Update]:
         """The first moment of the recording (with ``upto``: everything before it)."""

@@ -14,6 +14,18 @@ TroubleKind = Literal["unreachable", "password", "schema", "other"]
 
 
 @dataclass(frozen=True, slots=True)
+class Glance:
+    """A fabric in numbers, before its learners are read: for the very first frame. A snapshot follows."""
+
+    now: float
+    address: str
+    fabric: str
+    board: Board
+    events: tuple[Happening, ...]
+    """the newest, oldest first"""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything at one moment; what follows are changes."""
 
@@ -79,4 +91,4 @@ class Trouble:
     wait: float
 
 
-Update = Snapshot | Watched | Resync | Names | Seen | LogLines | ControlPlane | Trouble
+Update = Glance | Snapshot | Watched | Resync | Names | Seen | LogLines | ControlPlane | Trouble

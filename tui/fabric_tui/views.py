@@ -15,6 +15,7 @@ from textual.widgets import Footer, RichLog, Static
 
 from . import words
 from .detail import Frame, detail
+from .lines import Lines
 from .model import Model
 from .peek import Data
 from .tables import Clock
@@ -39,7 +40,7 @@ class DetailPane(VerticalScroll, can_focus=True):
         self._model = model
         self._now = now
         self._whole = whole
-        self._text = Static()
+        self._text = Lines()
         self._painted = Text()
         self.learner: str | None = None
         self.data: dict[str, Data] = {}
@@ -66,11 +67,7 @@ class DetailPane(VerticalScroll, can_focus=True):
             text = detail(self._model, self.learner, self._now(), frame, self.data.get(self.learner))
         if text != self._painted or text.spans != self._painted.spans:
             self._painted = text
-            content = Content.from_rich_text(text)
-            # A layout costs as much as all else: only where the text gets another height.
-            old = self._text.content_size
-            needed = max(content.get_height({}, old.width), self.size.height) if old.width else None
-            self._text.update(content, layout=needed != old.height)
+            self._text.show(Content.from_rich_text(text), self.size.height)
 
 
 class DetailScreen(Screen[None]):

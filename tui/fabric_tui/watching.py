@@ -27,7 +27,7 @@ from .overview import Overview
 from .panes import TablePane
 from .peek import Peeker
 from .recording import Recorder
-from .updates import Trouble, Update
+from .updates import Glance, Trouble, Update
 from .views import DetailPane, DetailScreen, LogScreen
 
 SIDE_PANE_FROM = 120
@@ -74,7 +74,8 @@ class WatchingApp(App[None]):
         )
         self._heard = self.options.clock()
         self._retry_at = 0.0
-        self._history_wanted = 0
+        self._sorting = False
+        """the table of learners was looked at: before, nobody needs its order"""
         self._events: OrderedDict[str, Happening] = OrderedDict()
         self.overview = Overview(self.model, self.now, id="overview")
         self.learners = TablePane(tables.learners(self.model, self.now), id="learners", title="Learners")
@@ -129,7 +130,7 @@ class WatchingApp(App[None]):
     def _deliver(self, updates: Sequence[Update]) -> None:
         if not self.is_running:
             return  # an answer that came while the screens were taken down
-        if self.options.recorder is not None:
+        if self.options.recorder is not None and not isinstance(updates[0], Glance):
             self.options.recorder.note(updates)
         ids: set[str] = set()
         everything = False
@@ -144,10 +145,12 @@ class WatchingApp(App[None]):
                 self._heard = self.options.clock()
             everything = everything or changes.learners is None or (changes.nodes and self.learners.shifting)
             ids |= changes.learners or frozenset()
-        self._sort_events()
+        if self.pane is self.panes["events"]:
+            self._sort_events()
         changes = Changes(None if everything else frozenset(ids))
-        # The table of learners keeps its order in small steps, so it is told even when it is not seen.
-        self.learners.listing.update(ids) if not everything else self.learners.rebuild()
+        if self._sorting:
+            # The table of learners keeps its order in small steps, so it is told even when it is not seen.
+            self.learners.listing.update(ids) if not everything else self.learners.rebuild()
         self._paint(changes)
 
     def _sort_events(self) -> None:
@@ -181,7 +184,7 @@ class WatchingApp(App[None]):
         if self.options.parent is not None and os.getppid() != self.options.parent:
             self.exit()
         if not self._badges.frozen:
-            self.pane.grid.repaint()
+            self.pane.grid.age()
             if self.pane is self.overview:
                 self.overview.tell()
         self._tell()

@@ -55,6 +55,7 @@ def serve(home: Home, redis_url: str, log: Path, *words: str, host: str = "127.0
         f"{host}:{port}",
         *words,
     ]
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("FABRIC_")}
     with log.open("w") as said:
         process = subprocess.Popen(
             command,
@@ -62,7 +63,7 @@ def serve(home: Home, redis_url: str, log: Path, *words: str, host: str = "127.0
             stdout=said,
             stderr=said,
             text=True,
-            env=os.environ | {"FABRIC_URL": redis_url},
+            env=outer | {"FABRIC_URL": redis_url},
         )
     served = Served(process, f"http://127.0.0.1:{port}", home, log)
     try:

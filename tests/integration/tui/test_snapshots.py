@@ -33,6 +33,9 @@ class Canned:
     def __init__(self, *updates: Update) -> None:
         self._updates = list(updates)
 
+    async def glance(self) -> None:
+        return None
+
     async def snapshot(self) -> list[Update]:
         return self._updates
 

@@ -22,13 +22,20 @@ from fabric_broker.broker import Broker
 from fabric_broker.home import Home
 
 
+@pytest.fixture(scope="module")
+def server(redis_process: RedisProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all tests that leave it running."""
+    folder = tmp_path_factory.mktemp("web")
+    with serve(Home(folder / "home").create(), redis_process.url, folder / "log") as server:
+        yield server
+
+
 @pytest.fixture
-def served(
-    redis: redis_py.Redis, redis_process: RedisProcess, home: Home, tmp_path: Path
-) -> Iterator[Served]:
+def served(redis: redis_py.Redis, server: Served) -> Iterator[Served]:
+    """That server with a small fabric, and no page open afterwards."""
     small_fabric(Broker(redis, "default"))
-    with serve(home, redis_process.url, tmp_path / "log") as served:
-        yield served
+    yield server
+    until(lambda: not server.apps(), server.log)
 
 
 def browse(script: Callable[[ClientSession], Awaitable[None]]) -> None:
@@ -141,7 +148,10 @@ def test_a_token_that_others_can_read_or_a_port_that_is_taken_is_refused(served:
 
     assert "cannot listen on 127.0.0.1" in started()
     served.home.web_token.chmod(0o644)
-    assert "chmod 600" in started()
+    try:
+        assert "chmod 600" in started()
+    finally:
+        served.home.web_token.chmod(0o600)
 
 
 def test_listening_wider_says_that_it_is_not_encrypted_and_still_asks_for_the_token(

@@ -230,8 +230,8 @@ CALM = settings(
 )
 
 
-@settings(CALM, max_examples=2)
-@given(steps=st.lists(STEPS, min_size=12, max_size=25))
+@settings(CALM, max_examples=1)
+@given(steps=st.lists(STEPS, min_size=15, max_size=25))
 def test_an_action_hits_whom_the_user_saw(
     private_redis: RedisProcess, steps: list[tuple[str, object]]
 ) -> None:

@@ -12,8 +12,9 @@ from fabric_broker.records import JobRecord
 from fabric_broker.states import STATES
 from fabric_tui.history import BIN, EVENTS, LOSSES, EventLog, LossHistory, Trend
 from fabric_tui.model import Model
+from fabric_tui.problems import problems
 from fabric_tui.requests import Requested, Requests
-from fabric_tui.updates import Names, Resync, Trouble
+from fabric_tui.updates import Glance, Names, Resync, Trouble
 
 VIEWS = st.lists(
     st.builds(
@@ -136,6 +137,35 @@ def test_the_events_of_one_learner_follow_what_comes() -> None:
     assert [each.id for each in log.of("r1.0")] == ["1-0"]
     log.extend([event(3, "r1.0")])
     assert [each.id for each in log.of("r1.0")] == ["1-0", "3-0"]
+
+
+def test_the_events_of_one_learner_go_with_the_oldest() -> None:
+    log, fresh = EventLog(), EventLog()
+    log.begin(event(n, f"r1.{n % 3}") for n in range(EVENTS - 5))
+    assert log.of("r1.1")
+    for first in range(EVENTS - 5, 2 * EVENTS, 7):
+        log.extend(event(n, f"r1.{n % 3}") for n in range(first, first + 7))
+    fresh.begin(log)
+    assert log.of("r1.1") == fresh.of("r1.1")
+    log.extend(event(n, "r1.2") for n in range(3 * EVENTS, 5 * EVENTS))
+    assert log.of("r1.1") == []
+
+
+def test_a_glance_counts_what_the_snapshot_then_brings() -> None:
+    settings = {"name": "sweep", "total": "3"}
+    runs = {"r1": (settings, {"queued": "2", "failed": "1", "points": "30"})}
+    model = Model()
+    model.apply(Glance(NOW, "unix:///s", "default", board(runs=runs), (event(1),)))
+    assert model.connection == "live"
+    assert (model.counts["queued"], model.counts["failed"], model.points) == (2, 1, 30)
+    assert "run sweep: 1 learner failed" in [problem.text for problem in problems(model)]
+    assert [each.id for each in model.events] == ["1-0"]
+
+    views = [learner("r1.0"), learner("r1.1"), learner("r1.2", "failed", npoints=30)]
+    model.apply(snapshot(*views, board=board(runs=runs), events=(event(1),)))
+    assert (model.counts["queued"], model.counts["failed"], model.points) == (2, 1, 30)
+    model.apply(Glance(NOW, "unix:///s", "default", board(), ()))
+    assert (model.counts["queued"], model.points) == (2, 30)
 
 
 def test_losses_get_sparse_but_keep_the_first_and_the_newest() -> None:

@@ -56,8 +56,8 @@ def _columns(model: Model, now: Clock) -> tuple[Column, ...]:
         Column("Pool", 9, cell(lambda job: (job.pool, "cyan")), rank=4),
         Column("Node", 12, cell(lambda job: (job.node or "–", ""))),
         Column("Holds", 7, cell(lambda job: (f"{len(job.learners)}/{job.slots}", "")), right=True),
-        Column("Left", 6, cell(left), right=True, rank=5),
-        Column("Seen", 6, cell(seen), right=True, rank=2),
+        Column("Left", 6, cell(left), right=True, rank=5, ages=True),
+        Column("Seen", 6, cell(seen), right=True, rank=2, ages=True),
         Column("Learners", 14, cell(lambda job: (" ".join(job.learners), "")), rank=6),
         Column("Reason", 0, cell(lambda job: (job.reason or "", "yellow")), least=10, rank=1),
     )

@@ -68,7 +68,7 @@ def _columns(model: Model, now: Clock) -> tuple[Column, ...]:
         Column("Pool", 9, cell(lambda learner: (learner.pool, "")), rank=6),
         Column("Job", 14, cell(lambda learner: (_holder(learner), "")), rank=4),
         Column("Node", 10, cell(lambda learner: (model.node(learner.job), "")), rank=7),
-        Column("Age", 7, cell(lambda learner: (words.age(now(), learner.since), "")), right=True),
+        Column("Age", 7, cell(lambda learner: (words.age(now(), learner.since), "")), right=True, ages=True),
     )
 
 

@@ -59,7 +59,7 @@ def _columns(model: Model, now: Clock) -> tuple[Column, ...]:
         Column("Slots", 5, cell(lambda pool: (str(pool.slots), "")), right=True, rank=3),
         Column("Queued", 7, cell(lambda pool: (words.count(pool.queued), "")), right=True),
         Column("Leased", 7, cell(lambda pool: (words.count(pool.leased), "")), right=True, rank=1),
-        Column("Submitting", 0, cell(trouble), least=11),
+        Column("Submitting", 0, cell(trouble), least=11, ages=True),
     )
 
 

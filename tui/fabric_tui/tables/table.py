@@ -31,6 +31,8 @@ class Column:
     rank: int = 0
     least: int = 8
     """cells that a column of width 0 needs"""
+    ages: bool = False
+    """whether it changes although nothing happens"""
 
 
 @dataclass(frozen=True, slots=True)

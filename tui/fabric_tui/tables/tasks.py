@@ -44,7 +44,7 @@ def _columns(model: Model, now: Clock) -> tuple[Column, ...]:
         Column("State", 11, cell(lambda task: words.state(words.TASK, task.kind))),
         Column("Task", 20, lambda id: (id, ""), rank=1),
         Column("Call", 30, cell(lambda task: (task.description, ""))),
-        Column("Age", 7, cell(lambda task: (age(task), "")), right=True),
+        Column("Age", 7, cell(lambda task: (age(task), "")), right=True, ages=True),
         Column("Error", 0, cell(lambda task: (end(task), "red")), least=14),
     )
 
