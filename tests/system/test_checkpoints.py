@@ -11,14 +11,8 @@ from tests.system.processes import wait_for
 from fabric_broker import events, reads
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "flipped",
-        pytest.param("truncated", marks=pytest.mark.long),
-        pytest.param("gone", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "gone"])
 def test_a_damaged_newest_checkpoint_costs_no_point(scene: Scene, damage: str) -> None:
     run = scene.submit(learners=1, points=200, jobs=1, save_interval=0.3)
     key = run.broker.keys.learner(f"{run.id}.0")

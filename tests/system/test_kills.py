@@ -14,7 +14,9 @@ MERCY = 1.0
 """Seconds: evaluations that finished so long before a kill are never repeated."""
 
 
-@pytest.mark.parametrize("role", ["agent", pytest.param("fork server", marks=pytest.mark.long), "slot"])
+@pytest.mark.parametrize(
+    "role", ["agent", *(pytest.param(each, marks=pytest.mark.long) for each in ("fork server", "slot"))]
+)
 def test_a_killed_process_of_a_job_costs_no_finished_points(scene: Scene, role: str) -> None:
     run = scene.submit(points=100, gated=True)
     job = scene.busy_jobs(run)[0]
@@ -42,6 +44,7 @@ def test_a_killed_pool_worker_is_replaced_and_its_learner_stays(scene: Scene, ex
     assert (first.token, first.attempts) == (token, 0)
 
 
+@pytest.mark.long
 def test_a_killed_submitter_is_not_needed_by_the_jobs_that_live(scene: Scene) -> None:
     run = scene.submit(points=100, gated=True)
     jobs = scene.busy_jobs(run)

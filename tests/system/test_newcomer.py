@@ -163,6 +163,7 @@ def test_jobs_that_are_kept_go_on_when_the_server_is_back(home: Home, fabric: Fa
     assert {record.id for record in fabric.jobs()} == {record.job for record in run.learners()}
 
 
+@pytest.mark.long
 def test_a_home_that_another_host_serves_is_not_taken_down_here(home: Home, fabric: Fabric) -> None:
     fabric.pool("local", Local(**QUICK))
     run = fabric.submit(lines(1), goal=10)

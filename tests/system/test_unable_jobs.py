@@ -107,6 +107,7 @@ def test_a_python_that_is_not_there_is_named(fabric: Fabric, home: Home, tmp_pat
     run.cancel()
 
 
+@pytest.mark.long
 def test_a_job_that_lacks_the_users_modules_says_which(
     fabric: Fabric, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

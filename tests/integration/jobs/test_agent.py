@@ -389,7 +389,9 @@ def test_a_job_that_was_declared_dead_ends_when_it_wakes_up(world):
 # -- commands --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+@pytest.mark.parametrize(
+    ("verb", "state"), [pytest.param("pause", "paused", marks=pytest.mark.long), ("cancel", "cancelled")]
+)
 def test_a_command_reaches_the_slot_which_saves_and_takes_the_next_learner(world, verb, state):
     w = world()
     run = w.submit([counted(w.file("0"), 0.01), counted(w.file("1"))], npoints=10_000, save_interval=600)

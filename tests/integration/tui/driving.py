@@ -67,6 +67,16 @@ class Driver:
         await self.until(lambda: all(text in screen_text(self.app) for text in texts), f"to see {texts}")
         return screen_text(self.app)
 
+    async def see_at_the_end(self, text: str) -> None:
+        """Go to the end until this is seen there: more may be read meanwhile."""
+        deadline = time.monotonic() + self.patience
+        while text not in screen_text(self.app):
+            assert time.monotonic() < deadline, (
+                f"to see {text} at the end; the screen:\n{screen_text(self.app)}"
+            )
+            await self.press("G")
+            await asyncio.sleep(0.03)
+
     async def miss(self, text: str) -> None:
         """Wait until this is not on the screen."""
         await self.until(lambda: text not in screen_text(self.app), f"to miss {text}")
