@@ -63,6 +63,7 @@ class Ledger:
             "log_interval": 30.0,
             "executor": "serial",
             "cores": 2,
+            "nodes": 1,
             "leased_s": 0.0,
             **record,
         }

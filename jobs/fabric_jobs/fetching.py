@@ -120,6 +120,7 @@ class Fetch:
             "log_interval": run.log_interval,
             "executor": spec["executor"],
             "cores": spec["cores"],
+            "nodes": spec.get("nodes", 1),
         }
         blobs: list[tuple[list[Any], bytes]] = [(["run"], run.payload)]
         if self.payload is not None:

@@ -34,6 +34,7 @@ class LeaseOrder:
     """seconds"""
     executor: str
     cores: int
+    nodes: int
     run_payload: bytes
     learner_payload: bytes | None
     """None: it lies in the store"""

@@ -70,6 +70,8 @@ class Pooled:
             A point failed, killed its worker again and again, or the learner did not take its value.
         ExhaustedError
             The goal cannot be reached.
+        NoWorkersError
+            A worker died, and there will be no others.
         """
         self._pool.use(self._learner.function)
         try:

@@ -19,12 +19,14 @@ import pytest
 
 from fabric_broker.errors import UsageError
 from fabric_broker.memo import Memo
-from fabric_jobs import channel
+from fabric_jobs import channel, executors
 from fabric_jobs.drive import Course, EvaluationError, ExhaustedError, Options, Stop
 from fabric_jobs.evaluate import Missing
-from fabric_jobs.executors import Pool, describe_exit
+from fabric_jobs.executors import Pool
 from fabric_jobs.finished import Finished
 from fabric_jobs.pooled import Pooled
+from fabric_jobs.processes import Processes, process_pool
+from fabric_jobs.workers import Kind, NoWorkersError, Wanted, describe_exit
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -74,7 +76,7 @@ def kind() -> str:
 
 @pytest.fixture
 def desk(kind) -> Iterator[Desk]:
-    pool = Pool(kind, 2)
+    pool = Pool(kind, Wanted(2))
     yield Desk(pool)
     workers = workers_of(pool)
     pool.close()
@@ -82,7 +84,8 @@ def desk(kind) -> Iterator[Desk]:
 
 
 def workers_of(pool: Pool) -> list[int]:
-    return [process.pid for process in pool._processes]
+    assert isinstance(pool._workers, Processes)
+    return [process.pid for process in pool._workers._processes]
 
 
 def lives(pid: int) -> bool:
@@ -141,14 +144,14 @@ def test_the_workers_are_warm_for_the_next_learner(desk):
 
 def test_a_function_travels_as_often_as_there_are_workers_and_on_demand(desk, monkeypatch):
     with_code = 0
-    submit = desk.pool._executor.submit
+    submit = desk.pool._workers._executor.submit
 
     def count(evaluate, digest, code, body):
         nonlocal with_code
         with_code += code is not None
         return submit(evaluate, digest, code, body)
 
-    monkeypatch.setattr(desk.pool._executor, "submit", count)
+    monkeypatch.setattr(desk.pool._workers._executor, "submit", count)
     desk.run(sequence(lambda x: x, 60), done)
     assert 2 <= with_code < 20
 
@@ -368,7 +371,7 @@ def test_loky_workers_are_initialized():
     def initialize():
         os.environ["INITIALIZED"] = "yes"
 
-    pool = Pool("loky", 1, cloudpickle.dumps(initialize))
+    pool = Pool("loky", Wanted(1, cloudpickle.dumps(initialize)))
     learner = sequence(lambda x: os.environ.get("INITIALIZED"), 2)
     try:
         Desk(pool).run(learner, done)
@@ -379,7 +382,17 @@ def test_loky_workers_are_initialized():
 
 def test_an_unknown_executor_is_refused():
     with pytest.raises(UsageError, match="'mpi' is none of serial, process-pool, loky"):
-        Pool("mpi", 2)
+        Pool("mpi", Wanted(2))
+
+
+def test_workers_that_cannot_be_had_again_end_the_slot(monkeypatch):
+    monkeypatch.setattr(executors, "KINDS", {"one world": Kind(process_pool, rebuilt=False)})
+    pool = Pool("one world", Wanted(1))
+    try:
+        with pytest.raises(NoWorkersError, match="one world died of SIGKILL; this slot cannot get others"):
+            Desk(pool).run(sequence(lambda x: os.kill(os.getpid(), signal.SIGKILL), 2), done)
+    finally:
+        pool.close()
 
 
 def test_exit_codes_read_as_words():
