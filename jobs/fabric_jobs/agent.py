@@ -27,6 +27,7 @@ from fabric_broker.trouble import classify
 from .crew import Crew
 from .deciding import Deciding
 from .fetching import Sending
+from .mpi import world_of
 from .output import JobLog
 from .scheduled import identity
 from .staff import Staff, Workplace
@@ -130,7 +131,14 @@ class Agent:
         if self._told_to_end:
             deciding.drain(clock())
         env = {**self._env, "FABRIC_HOME": str(self._home.path), "FABRIC_JOB": me.job}
-        place = Workplace(self._home.path, self._config.name, me.node, env, spec["num_threads"])
+        place = Workplace(
+            self._home.path,
+            self._config.name,
+            me.node,
+            env,
+            spec["num_threads"],
+            world_of(spec, self._config),
+        )
         async with (
             Staff(crew, place, self._log, clock, self._wake.set) as staff,
             asyncio.TaskGroup() as tasks,

@@ -14,9 +14,14 @@ from fabric_broker.errors import UsageError
 
 from .evaluate import Answer, evaluate
 from .processes import loky, process_pool
+from .ranks import Ranks
 from .workers import Kind, NoWorkersError, Wanted
 
-KINDS: Final[Mapping[str, Kind]] = {"process-pool": Kind(process_pool), "loky": Kind(loky)}
+KINDS: Final[Mapping[str, Kind]] = {
+    "process-pool": Kind(process_pool),
+    "loky": Kind(loky),
+    "mpi4py": Kind(Ranks, rebuilt=False, managing=1),
+}
 
 
 class Pool:
@@ -48,7 +53,7 @@ class Pool:
     @property
     def workers(self) -> int:
         """How many evaluations run at a time."""
-        return self.wanted.workers
+        return self.wanted.workers - self._kind.managing
 
     def use(self, function: Callable[[Any], Any]) -> None:
         """Evaluate this function from now on."""

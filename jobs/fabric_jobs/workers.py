@@ -26,7 +26,7 @@ class Wanted:
     """The workers that a slot wants."""
 
     workers: int
-    """how many evaluations run at a time"""
+    """how many evaluations run at a time, and those that manage (`Kind.managing`)"""
     initializer: bytes | None = None
     """the run's initializer, pickled, for workers that are not forked from the initialized slot"""
     nodes: int = 1
@@ -66,10 +66,13 @@ class Kind:
         Starts them and waits until they are there; raises NoWorkersError when they do not come in time.
     rebuilt
         Whether this process can make them again when one died. Else that ends the slot.
+    managing
+        So many of the workers wanted manage, and evaluate nothing.
     """
 
     make: Callable[[Wanted], Workers]
     rebuilt: bool = True
+    managing: int = 0
 
 
 def describe_exit(code: int) -> str:

@@ -17,6 +17,8 @@ from .spec import Spec, about, duration, lines, whole
 _MEMORY = re.compile(r"([0-9]{1,12}(?:\.[0-9]+)?)\s?([KMGT])(?:i?B)?", re.IGNORECASE)
 _WORD = re.compile(r"[^\s\"'`\\;#-][^\s\"'`\\;#]*")
 
+ACROSS_NODES: Final = ("serial", "mpi4py")
+"""Executors of jobs that may have several nodes."""
 _OURS_IN_SLURM: Final = """
     job-name J array a output o error e open-mode signal parsable wait W wrap clusters M nodes N ntasks n
     ntasks-per-node cpus-per-task c comment export hold H test-only help usage version V
@@ -84,7 +86,7 @@ class Batch(Spec):
             raise UsageError(
                 f"nodes={self.nodes} with slots={self.slots}: a job of several nodes has one slot"
             )
-        if self.executor != "serial":
+        if self.executor not in ACROSS_NODES:
             raise UsageError(f"nodes={self.nodes}: the workers of {self.executor} are all on one node")
         if self.cores % self.nodes:
             raise UsageError(f"nodes={self.nodes}: cores={self.cores} cannot be divided among them")

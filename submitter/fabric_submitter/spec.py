@@ -16,7 +16,7 @@ from fabric_broker.durations import Duration, seconds
 from fabric_broker.errors import UsageError
 from fabric_broker.probes import PROBE_VARIABLE
 
-EXECUTORS: Final = ("serial", "process-pool", "loky")
+EXECUTORS: Final = ("serial", "process-pool", "loky", "mpi4py")
 MIN_TTL_S: Final = 3.0
 RESERVED_VARIABLES: Final = (
     *("FABRIC_HOME", "FABRIC_JOB", "FABRIC_JOB_TAG", "FABRIC_WALLTIME_END"),
@@ -83,6 +83,10 @@ class Spec:
             )
         if self.executor not in EXECUTORS:
             raise UsageError(f"executor={self.executor!r}: choose one of {', '.join(EXECUTORS)}")
+        if self.executor == "mpi4py" and self.cores < 2:
+            raise UsageError(
+                f"executor='mpi4py' with cores={self.cores}: at least 2, since rank 0 manages and cores - 1 ranks work"
+            )
         self._set("env", _environment(self.env))
         self._set("preamble", lines("preamble", self.preamble))
         if self.python is not None:
