@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     parent, *command = argv
     die_with_parent(int(parent), signal.SIGTERM)
     try:
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - there is no shell, on purpose
     except OSError as error:
         sys.stderr.write(f"cannot run {command[0]}: {error.strerror}\n")
     return 127

@@ -259,7 +259,7 @@ class _Slot:
     # -- end ---------------------------------------------------------------------------------------------------------
 
     async def ended(self) -> int:
-        """Wait until mpiexec ended, or until rank 0 did or `told_to_end` came and it was made to; answers its status."""
+        """Wait for the end of mpiexec, made to end by that of rank 0 or by `told_to_end`; answers its wait status."""
         assert self._process is not None
         assert self._peer is not None
         over = asyncio.create_task(self._process.wait())
@@ -309,5 +309,5 @@ def _private_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="fabric-"))
     if len(os.fsencode(folder / "knock")) > _SOCKET_PATH_BYTES:
         folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="fabric-", dir="/tmp"))  # noqa: S108 - it is made 0700, under a new name
+        folder = Path(tempfile.mkdtemp(prefix="fabric-", dir="/tmp"))
     return folder

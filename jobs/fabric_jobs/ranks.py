@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -50,7 +51,7 @@ def begin(folder: str, path: Sequence[str], initializer: bytes | None) -> None:
         The run's, pickled.
     """
     reseed()
-    if os.path.isdir(folder):  # rank 0 warned of it
+    if Path(folder).is_dir():  # rank 0 warned of it
         os.chdir(folder)
     sys.path[:0] = [entry for entry in path if entry not in sys.path]
     if initializer is not None:
@@ -68,7 +69,7 @@ class Ranks:
         from mpi4py.futures import MPIPoolExecutor
 
         self._executor = MPIPoolExecutor(
-            main=False, initializer=begin, initargs=(os.getcwd(), tuple(sys.path), wanted.initializer)
+            main=False, initializer=begin, initargs=(str(Path.cwd()), tuple(sys.path), wanted.initializer)
         )
         self._unfinished: set[Future[Any]] = set()
         if self._executor.num_workers == 0:

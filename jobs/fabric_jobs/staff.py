@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -98,8 +98,8 @@ class Staff:
         self._failed_forks = 0
         self._started_at = 0.0
         self._removing = Removing(clock, self._warn_from_thread)
-        self.hopeless = False
-        """Slots cannot be run here."""
+        self.hopeless: str | None = None
+        """Why slots cannot be run here, once that is certain."""
 
     async def __aenter__(self) -> Self:
         self._source = self._open_source()
@@ -211,8 +211,9 @@ class Staff:
             forked = await self._fork(process.serial)
         except ForkServerError as error:
             self._failed_forks += 1
-            self.hopeless = self._failed_forks >= HOPELESS
-            self._bury(process, Death(f"could not be started: {error}"))
+            if self._failed_forks >= HOPELESS:
+                self.hopeless = str(error)
+            self._bury(process, Death(f"could not be started: {error}", began=False))
         else:
             self._connect(process, forked)
 
@@ -295,7 +296,7 @@ class Staff:
         """Hear what a dead process still said, then tell the crew."""
         self._close(process)
         words = process.lines.last_words
-        self._crew.died(process.serial, Death(death.how, death.signal, words), self._clock())
+        self._crew.died(process.serial, replace(death, log=words), self._clock())
         self._wake()
         self.carry_out()
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import cloudpickle
-import psutil
 import pytest
-from tests.agents import World, counted, until
+from tests.agents import World, counted
 
 from fabric_broker.home import Home
 
