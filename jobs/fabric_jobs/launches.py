@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fabric_broker.lock import ProcessId
+
 from .channel import open_pipe
 from .forks import MESSAGE_BYTES, Ended, Forked, ForkServerError, thread_limits
 from .mpi import World, find_program, misfit, unable
@@ -119,11 +121,12 @@ class _Knock:
 
 
 class _Slot:
-    """One mpiexec with its ranks."""
+    """One mpiexec with its ranks; `pid` is that of rank 0."""
 
     def __init__(self, serial: int, world: World, on_print: Callable[[bytes], None]) -> None:
         self.serial = serial
         self.pid = 0
+        self._zero: ProcessId | None = None
         self.told_to_end = asyncio.Event()
         self.watching: asyncio.Task[None] | None = None
         self._world = world
@@ -213,6 +216,7 @@ class _Slot:
         pid, uid, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         if uid != os.getuid():
             raise ForkServerError(self._failure(f"is not alone: user {uid} knocked in its place"))
+        self.pid, self._zero = pid, ProcessId.of(pid)
         hello = await self._hear(peer)
         knock = _Knock(peer, pid, hello["size"], hello["library"])
         if knock.size != self._world.ranks:
@@ -233,7 +237,6 @@ class _Slot:
         return news
 
     def _hand_over(self, knock: _Knock) -> Forked:
-        self.pid = knock.pid
         (up, up_slot), (down_slot, down), (out, out_slot) = open_pipe(), open_pipe(), open_pipe(65536)
         try:
             socket.send_fds(knock.peer, [b"pipes"], [up_slot, down_slot, out_slot])
@@ -283,6 +286,9 @@ class _Slot:
         """End mpiexec if it has not, and whatever it left on this node; answers its wait status."""
         code = 0
         process = self._process
+        if self._zero is not None:
+            # Ranks let TERM pass, and an mpiexec that was sent it may wait for them; none waits without its rank 0.
+            self._zero.send(signal.SIGKILL)
         if process is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 if process.returncode is None:
