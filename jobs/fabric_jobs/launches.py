@@ -25,7 +25,7 @@ from fabric_broker.lock import ProcessId
 
 from .channel import open_pipe
 from .forks import MESSAGE_BYTES, Ended, Forked, ForkServerError, thread_limits
-from .mpi import World, find_program, misfit, unable
+from .mpi import TOGETHER, World, find_program, misfit, unable
 from .output import Lines
 from .pipes import Reading
 from .sweeping import sweep
@@ -68,7 +68,7 @@ class Launches:
     ) -> None:
         self._world = world
         self._arguments = ["--home", str(home), "--fabric", fabric, "--node", node]
-        self._env = {**thread_limits(num_threads), **env}
+        self._env = {**TOGETHER, **thread_limits(num_threads), **env}
         self._on_print = on_print
         self._on_end = on_end
         self._slots: dict[int, _Slot] = {}

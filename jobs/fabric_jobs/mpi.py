@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from fabric_broker.config import Config
 
+TOGETHER: Final[Mapping[str, str]] = {"SLURM_KILL_BAD_EXIT": "1"}
+"""Has srun end all ranks when one dies, as every mpiexec does by itself: a rank that is gone is waited for forever."""
 _LAST_LINES: Final = 5
 _TEXT_CHARS: Final = 1_500
 
