@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from redis import Redis
+from tests import openmpi
 from tests import slurm as private_slurm
 from tests.redis_process import RedisProcess
 from tests.servers import kill_servers_of
@@ -76,6 +77,7 @@ LACKS: dict[str, Callable[[], str | None]] = {
     "redis7": functools.cache(_redis7),
     "slurm": functools.cache(private_slurm.lack),
     "mpi": _mpi,
+    "openmpi": openmpi.lack,
     "tmux": _tmux,
     "chromium": _chromium,
 }

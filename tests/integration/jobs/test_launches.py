@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import openmpi
 from tests.agents import until
 
 from fabric_broker.home import Home
@@ -70,6 +71,15 @@ def test_ranks_that_are_worlds_of_one_are_told_apart_from_a_world(starter):
         "each rank is alone",
     ):
         assert word in text
+
+
+@pytest.mark.long
+@pytest.mark.needs("mpi")
+@pytest.mark.needs("openmpi")
+def test_the_mpiexec_of_another_mpi_makes_worlds_of_one(starter):
+    text = starter.refusal("mpiexec -n {ranks}", **openmpi.ENV)
+    assert "made a world of 1 where 3 ranks were asked for" in text
+    assert "Open MPI" in text
 
 
 @pytest.mark.long

@@ -14,6 +14,7 @@ from typing import Any
 import cloudpickle
 import psutil
 import pytest
+from tests import openmpi
 from tests.agents import PATIENCE, World, counted, until
 
 from fabric_broker.home import Home
@@ -126,6 +127,24 @@ def test_nothing_outlives_a_slot_whoever_is_killed(make_world, victim):
     record = world.learner(run)
     assert (record.state, record.attempts) == ("leased", 0)
     assert world.count(run, "expire") == 0, "it was released at once"
+
+
+@pytest.mark.long
+@pytest.mark.needs("openmpi")
+def test_openmpi_does_it_too_and_a_killed_rank_is_no_error_of_the_learner(make_world):
+    world = make_world(ttl=30.0)
+    run = world.submit([named(world.file("0"), 0.02)], npoints=150)
+    job = world.start(**openmpi.ENV, FABRIC_MPIEXEC=openmpi.MPIEXEC)
+    workers = at_work(world, "0")
+    old = [ProcessId.of(pid) for pid in workers]
+    os.kill(workers[0], signal.SIGKILL)
+    world.wait_done(run)
+    assert not any(each and each.alive() for each in old)
+    assert (world.count(run, "died"), world.count(run, "expire")) == (1, 0)
+    assert world.learner(run).attempts == 0
+    world.send(job, signal.SIGTERM)
+    assert world.wait_end(job) == 0
+    until(lambda: not world.processes(job), "the end of all processes")
 
 
 @pytest.mark.long
