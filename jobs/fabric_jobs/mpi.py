@@ -86,5 +86,5 @@ def misfit(world: World, size: int, library: str) -> str:
     """What to say of a world that has another size than was asked for."""
     text = f"made a world of {size} where {world.ranks} ranks were asked for"
     if size == 1:
-        text += f": it is not the one for mpi4py's library here ({library}), so each rank is alone"
+        text += f", so each rank is alone: this command does not start mpi4py's library here ({library})"
     return text
