@@ -12,11 +12,18 @@ import cloudpickle
 
 from fabric_broker.errors import UsageError
 
+from .dask_pool import DaskWorkers
+from .engines import Engines
 from .evaluate import Answer, evaluate
 from .processes import loky, process_pool
 from .workers import Kind, NoWorkersError, Wanted
 
-KINDS: Final[Mapping[str, Kind]] = {"process-pool": Kind(process_pool), "loky": Kind(loky)}
+KINDS: Final[Mapping[str, Kind]] = {
+    "process-pool": Kind(process_pool),
+    "loky": Kind(loky),
+    "dask": Kind(DaskWorkers),
+    "ipyparallel": Kind(Engines),
+}
 
 
 class Pool:

@@ -16,7 +16,7 @@ from fabric_broker.durations import Duration, seconds
 from fabric_broker.errors import UsageError
 from fabric_broker.probes import PROBE_VARIABLE
 
-EXECUTORS: Final = ("serial", "process-pool", "loky")
+EXECUTORS: Final = ("serial", "process-pool", "loky", "dask", "ipyparallel")
 MIN_TTL_S: Final = 3.0
 RESERVED_VARIABLES: Final = (
     *("FABRIC_HOME", "FABRIC_JOB", "FABRIC_JOB_TAG", "FABRIC_WALLTIME_END"),
