@@ -15,6 +15,7 @@ from fabric_broker.errors import UsageError
 from .dask_pool import DaskWorkers
 from .engines import Engines
 from .evaluate import Answer, evaluate
+from .making import Made
 from .processes import loky, process_pool
 from .workers import Kind, NoWorkersError, Wanted
 
@@ -23,6 +24,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "loky": Kind(loky),
     "dask": Kind(DaskWorkers),
     "ipyparallel": Kind(Engines),
+    "factory": Kind(Made),
 }
 
 

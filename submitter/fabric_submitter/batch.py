@@ -30,7 +30,7 @@ class Batch(Spec):
     owned: ClassVar[Mapping[str, str | None]]
     """What a raw directive may not set: the scheduler's name of an option, and the field to use (None: it is ours)."""
 
-    across: ClassVar[tuple[str, ...]] = ("serial",)
+    across: ClassVar[tuple[str, ...]] = ("serial", "factory")
     """The executors of jobs that may have several nodes."""
 
     walltime: Duration | None = field(
@@ -87,9 +87,9 @@ class Batch(Spec):
             raise UsageError(
                 f"nodes={self.nodes} with slots={self.slots}: a job of several nodes has one slot"
             )
-        if self.executor not in self.across:
+        if self.executor_kind not in self.across:
             raise UsageError(
-                f"nodes={self.nodes}: the workers of {self.executor} are all on one node in a {self.kind} job"
+                f"nodes={self.nodes}: the workers of {self.executor_kind} are all on one node in a {self.kind} job"
             )
         if self.cores % self.nodes:
             raise UsageError(f"nodes={self.nodes}: cores={self.cores} cannot be divided among them")
