@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cache
 from typing import Any, Final
 
 from fabric_broker.listen import outside_address
@@ -30,7 +31,17 @@ _SETTINGS: Final = {
     # A function that holds the interpreter for minutes is no dead worker; TCP finds dead nodes.
     "distributed.scheduler.worker-ttl": None,
     "distributed.scheduler.active-memory-manager.start": False,
+    # Its web server cannot be left out, and knows no certificates: it has no pages.
+    "distributed.scheduler.http.routes": [],
 }
+
+
+@cache
+def _security() -> Any:
+    """The certificate of this slot; making one takes a good part of a second."""
+    from distributed import Security
+
+    return Security.temporary()
 
 
 class DaskWorkers:
@@ -45,10 +56,10 @@ class DaskWorkers:
     def __init__(self, wanted: Wanted) -> None:
         needs("distributed", "cryptography", extra="dask")
         import dask
-        from distributed import LocalCluster, Security
+        from distributed import LocalCluster
 
         dask.config.set(_SETTINGS)
-        security = Security.temporary()
+        security = _security()
         self._spread = wanted.nodes > 1
         self._children = Children(self._died, gently=self._spread)
         self._folders: list[str] = []
@@ -60,7 +71,7 @@ class DaskWorkers:
             host=outside_address() if self._spread else _LOOPBACK,
             protocol="tls://",
             security=security,
-            dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": f"{_LOOPBACK}:0"},
             silence_logs=logging.CRITICAL,
         )
         try:

@@ -16,7 +16,11 @@ from .arriving import arrive, leave
 
 _LOOK_S: Final = 0.2
 """Seconds until a worker notices that its scheduler is gone."""
-_SETTINGS: Final = {"distributed.worker.profile.enabled": False, "distributed.worker.daemon": True}
+_SETTINGS: Final = {
+    "distributed.worker.profile.enabled": False,
+    # Its web server cannot be left out, and knows no certificates: it has no pages.
+    "distributed.worker.http.routes": [],
+}
 
 
 async def work(words: Mapping[str, Any]) -> None:
@@ -45,6 +49,7 @@ async def work(words: Mapping[str, Any]) -> None:
         local_directory=str(dask.config.get("temporary-directory") or tempfile.gettempdir()),
         memory_limit=0,  # it is the job's memory, and nothing is kept here
         dashboard=False,
+        dashboard_address="127.0.0.1:0",
     )
     while worker.status is Status.running:  # noqa: ASYNC110 - its own end waits for what it evaluates
         await asyncio.sleep(_LOOK_S)

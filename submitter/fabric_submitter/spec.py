@@ -21,7 +21,7 @@ from fabric_broker.signing import Signer
 EXECUTORS: Final = ("serial", "process-pool", "loky", "dask", "ipyparallel")
 MIN_TTL_S: Final = 3.0
 RESERVED_VARIABLES: Final = (
-    *("FABRIC_HOME", "FABRIC_JOB", "FABRIC_JOB_TAG", "FABRIC_WALLTIME_END"),
+    *("FABRIC_HOME", "FABRIC_JOB", "FABRIC_JOB_TAG", "FABRIC_SLOT", "FABRIC_WALLTIME_END"),
     PROBE_VARIABLE,
 )
 

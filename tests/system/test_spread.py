@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,8 @@ from typing import Any
 import adaptive
 import pytest
 from tests.slurm import Slurm as Cluster
-from tests.system.batch import OnSlurm, reachable
-from tests.system.processes import EvaluationLog, Process, of_home
+from tests.system.batch import LONG, OnSlurm, reachable
+from tests.system.processes import EvaluationLog, Process, of_home, of_job, wait_for
 
 from adaptive_fabric import Run
 from fabric_broker.home import Home
@@ -57,6 +59,42 @@ def workers(on_slurm: OnSlurm, module: str) -> list[Process]:
         for each in of_home(on_slurm.home.path)
         if f"fabric_jobs.{module}" in each.command and "srun" not in each.command
     ]
+
+
+@pytest.mark.parametrize(("executor", "module"), KINDS)
+def test_a_killed_worker_costs_new_ones_and_a_killed_slot_takes_them_along(
+    on_slurm, tmp_path, executor, module
+):
+    folder, until = tmp_path / "workers", tmp_path / "until"
+    folder.mkdir()
+    run = start(on_slurm, executor, folder, until=until)
+    on_slurm.works(run)
+    first = workers(on_slurm, module)
+    assert len(first) == 4
+    os.kill(first[0].pid, signal.SIGKILL)
+    wait_for(lambda: others(on_slurm, module, first), "new workers", LONG)
+    (job,) = [job.id for job in on_slurm.fabric.jobs()]
+    (slot,) = of_job(on_slurm.home.path, job, "slot")
+    log = on_slurm.home.job_log(job)
+    wait_for(lambda: "the pool was rebuilt" in log.read_text(), "word of them", LONG)
+    second = others(on_slurm, module, first)
+    os.kill(slot.pid, signal.SIGKILL)
+    wait_for(lambda: not same(second, workers(on_slurm, module)), "the end of the slot's workers", LONG)
+    wait_for(lambda: others(on_slurm, module, first + second), "those of the next slot", LONG)
+    until.touch()
+    on_slurm.done(run)
+    assert [record.attempts for record in run.learners()] == [0]
+    assert not workers(on_slurm, module)
+
+
+def others(on_slurm: OnSlurm, module: str, known: list[Process]) -> list[Process]:
+    """Four workers that are none of those, once there are."""
+    found = [each for each in workers(on_slurm, module) if each.pid not in {one.pid for one in known}]
+    return found if len(found) == 4 else []
+
+
+def same(some: list[Process], now: list[Process]) -> set[int]:
+    return {each.pid for each in some} & {each.pid for each in now}
 
 
 @pytest.mark.parametrize(("executor", "module"), KINDS)

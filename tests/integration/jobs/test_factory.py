@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,26 @@ def test_what_an_executor_started_ends_with_a_killed_slot(site, tmp_path):
         site.agent.drop(slot)
 
     site.runner.run(main())
+
+
+class Refusing(Executor):
+    """Takes nothing, as a client whose cluster is gone."""
+
+    def submit(self, *_: Any) -> Any:  # type: ignore[override]
+        raise ConnectionError("no cluster today")
+
+
+def test_an_executor_that_takes_nothing_ends_the_slot_and_is_no_error_of_the_learner(site, tmp_path):
+    ledger = ledger_with(site, tmp_path, Refusing, where)
+
+    async def act(slot: Any) -> tuple[int | None, str]:
+        slot.tell(ledger.lease())
+        return (await slot.end()).code, await slot.output()
+
+    code, printed = site.new_slot(act)
+    assert code == 71
+    assert "the executor that tests:make made cannot evaluate: ConnectionError: no cluster today" in printed
+    assert ledger.frames == []
 
 
 HANGS = """

@@ -18,6 +18,8 @@ from tests.integration.jobs.test_pools import Desk, done, lives, sequence, worke
 from fabric_jobs.executors import Pool
 from fabric_jobs.workers import NoWorkersError, Wanted
 
+pytestmark = pytest.mark.timeout(500)
+
 DASK = pytest.param("dask", marks=pytest.mark.needs("dask"))
 IPYPARALLEL = pytest.param("ipyparallel", marks=pytest.mark.needs("ipyparallel"))
 EACH_KIND = pytest.mark.parametrize("kind", [DASK, IPYPARALLEL])

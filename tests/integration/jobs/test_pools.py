@@ -121,13 +121,14 @@ def evaluations(folder: Path) -> Counter[str]:
 
 
 # The workers of the others are new interpreters, so they are slow to start.
+SLOW_START = pytest.mark.timeout(500)
 EACH_KIND = pytest.mark.parametrize(
     "kind",
     [
         "process-pool",
         pytest.param("loky", marks=pytest.mark.long),
-        pytest.param("dask", marks=[pytest.mark.long, pytest.mark.needs("dask")]),
-        pytest.param("ipyparallel", marks=[pytest.mark.long, pytest.mark.needs("ipyparallel")]),
+        pytest.param("dask", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("dask")]),
+        pytest.param("ipyparallel", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("ipyparallel")]),
     ],
 )
 
