@@ -6,7 +6,7 @@ Encrypted and authenticated throughout, on loopback too: whoever can speak to a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import cache
 from typing import Any, Final
@@ -23,7 +23,7 @@ from .workers import Wanted
 
 _CLOSE_S: Final = 5.0
 _LOOPBACK: Final = "127.0.0.1"
-_SETTINGS: Final = {
+_SETTINGS: Final[Mapping[str, Any]] = {
     # A point that kills its worker is for us to find: dask tries it once, and elsewhere never.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,

@@ -418,3 +418,18 @@ def test_exit_codes_read_as_words():
 def test_a_future_is_a_standard_one(desk):
     desk.pool.use(abs)
     assert isinstance(desk.pool.submit(-1), Future)
+
+
+def test_a_worker_that_dies_during_a_stop_costs_no_time_for_another_pool(desk, tmp_path):
+    def die(x):
+        note(tmp_path, x)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    stop = Stop("drain", save=True)
+    learner = sequence(die, 4)
+    assert desk.run(learner, done, lambda: stop if evaluations(tmp_path) else None) is stop
+    assert desk.warned == []
+    second = sequence(lambda x: x, 4)
+    assert desk.run(second, done) is None
+    assert len(second.data) == 4
