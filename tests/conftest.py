@@ -72,12 +72,20 @@ def _mpi() -> str | None:
     return None if find_program("mpiexec", os.environ) else "no mpiexec beside this Python or on PATH"
 
 
+def _modules(*names: str) -> str | None:
+    """Why a kind of executor cannot be had, or None."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
 REQUIRED = os.environ.get("FABRIC_TEST_REQUIRE", "").split(",")
 LACKS: dict[str, Callable[[], str | None]] = {
     "redis7": functools.cache(_redis7),
     "slurm": functools.cache(private_slurm.lack),
     "mpi": _mpi,
     "openmpi": openmpi.lack,
+    "dask": functools.partial(_modules, "distributed", "cryptography"),
+    "ipyparallel": functools.partial(_modules, "ipyparallel"),
     "tmux": _tmux,
     "chromium": _chromium,
 }

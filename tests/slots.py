@@ -64,6 +64,7 @@ class Ledger:
             "executor": "serial",
             "cores": 2,
             "nodes": 1,
+            "factory": None,
             "leased_s": 0.0,
             **record,
         }

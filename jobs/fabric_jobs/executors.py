@@ -12,7 +12,10 @@ import cloudpickle
 
 from fabric_broker.errors import UsageError
 
+from .dask_pool import DaskWorkers
+from .engines import Engines
 from .evaluate import Answer, evaluate
+from .making import Made
 from .processes import loky, process_pool
 from .ranks import Ranks
 from .workers import Kind, NoWorkersError, Wanted
@@ -21,6 +24,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "process-pool": Kind(process_pool),
     "loky": Kind(loky),
     "mpi4py": Kind(Ranks, rebuilt=False, managing=1),
+    "dask": Kind(DaskWorkers),
+    "ipyparallel": Kind(Engines),
+    "factory": Kind(Made),
 }
 
 

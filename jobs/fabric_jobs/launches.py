@@ -28,13 +28,14 @@ from .forks import MESSAGE_BYTES, Ended, Forked, ForkServerError, thread_limits
 from .mpi import TOGETHER, World, find_program, misfit, unable
 from .output import Lines
 from .pipes import Reading
-from .sweeping import sweep
+from .sweep import marked
 
 TAG: Final = "FABRIC_SLOT_TAG"
 """What all processes of one mpiexec on this node carry in their environment."""
 END_PATIENCE: Final = 3.0
 """Seconds that mpiexec gets to clear its ranks away, after rank 0 ended or after TERM; then it is killed."""
 _LATE_WORD: Final = 0.5
+_CLEAR_INTERVAL: Final = 0.05
 _PEER: Final = struct.Struct("3i")
 _SOCKET_PATH_BYTES: Final = 107
 
@@ -298,12 +299,23 @@ class _Slot:
                             await process.wait()
             code = process.returncode or 0
         if process is not None:
-            await sweep(f"{TAG}={self._tag}", END_PATIENCE)
+            await self._clear()
         if self._peer is not None:
             self._peer.close()
         if self._out is not None:
             self._out.finish()
         return -code if code < 0 else code << 8
+
+    async def _clear(self) -> None:
+        """Kill what is left of the slot on this node; a process that is stuck in the kernel stays behind."""
+        deadline = self._loop.time() + END_PATIENCE
+        while left := list(marked({f"{TAG}={self._tag}"})):
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if self._loop.time() >= deadline:
+                return
+            await asyncio.sleep(_CLEAR_INTERVAL)
 
 
 def _code(code: int) -> str:

@@ -35,6 +35,8 @@ class LeaseOrder:
     executor: str
     cores: int
     nodes: int
+    factory: str | None
+    """code of what makes the executor named factory"""
     run_payload: bytes
     learner_payload: bytes | None
     """None: it lies in the store"""

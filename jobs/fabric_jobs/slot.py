@@ -13,6 +13,7 @@ from typing import Any, Final
 import cloudpickle
 
 from fabric_broker.errors import FabricError
+from fabric_broker.factory import opened
 from fabric_broker.payload import RunPayload
 from fabric_broker.signing import Signer
 from fabric_broker.store import Store
@@ -29,7 +30,7 @@ from .lease import LeaseOrder
 from .pooled import Pooled
 from .restore import restore
 from .saving import Saver
-from .workers import NoWorkersError, Wanted
+from .workers import Factory, NoWorkersError, Wanted
 
 TEXT_CHARS: Final = 2_000
 TRACEBACK_CHARS: Final = 16_000
@@ -143,7 +144,8 @@ class Slot:
             initializer = self._run.initializer
             code = None if initializer is None else cloudpickle.dumps(initializer)
             self._wanted = Wanted(order.cores, code, order.nodes)
-        wanted = replace(self._wanted, workers=order.cores, nodes=order.nodes)
+        factory = None if order.factory is None else Factory(*opened(self.signer, order.factory))
+        wanted = replace(self._wanted, workers=order.cores, nodes=order.nodes, factory=factory)
         pool = self._pool
         if pool is not None and (pool.name, pool.wanted) != (order.executor, wanted):
             pool.close()

@@ -22,6 +22,16 @@ class NoWorkersError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Factory:
+    """The user's function that makes an executor; its signature was verified."""
+
+    name: str
+    """``module:function``"""
+    pickled: bytes
+    """empty: it is imported by its name"""
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """The workers that a slot wants."""
 
@@ -31,8 +41,8 @@ class Wanted:
     """the run's initializer, pickled, for workers that are not forked from the initialized slot"""
     nodes: int = 1
     """nodes of the job; the workers are spread evenly over them"""
-    factory: bytes | None = None
-    """what makes the executor, signed; only for the kind that is named so"""
+    factory: Factory | None = None
+    """what makes the executor, for the kind that is named so"""
     start_s: float = START_S
     """seconds until workers that do not come are an error"""
 

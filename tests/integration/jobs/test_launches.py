@@ -16,7 +16,7 @@ from fabric_broker.home import Home
 from fabric_jobs.forks import Ended, Forked, ForkServerError
 from fabric_jobs.launches import TAG, Launches
 from fabric_jobs.mpi import World
-from fabric_jobs.sweeping import marked
+from fabric_jobs.sweep import marked
 
 PATIENT = 60.0
 
@@ -100,7 +100,7 @@ def test_an_mpiexec_that_hangs_is_given_up_and_nothing_of_it_is_left(starter, tm
     text = starter.refusal(command, patience=0.5)
     assert "was not up after 0.5 s: none of its ranks came" in text
     (tag,) = [line for line in mark.read_text().splitlines() if line.startswith(f"{TAG}=")]
-    assert list(marked(tag)) == []
+    assert list(marked({tag})) == []
 
 
 def test_a_missing_mpiexec_is_named(starter):

@@ -84,8 +84,10 @@ def desk(kind) -> Iterator[Desk]:
 
 
 def workers_of(pool: Pool) -> list[int]:
-    assert isinstance(pool._workers, Processes)
-    return [process.pid for process in pool._workers._processes]
+    workers: Any = pool._workers
+    if isinstance(workers, Processes):
+        return [process.pid for process in workers._processes]
+    return list((workers._children if pool.name == "dask" else workers._engines).pids)
 
 
 def lives(pid: int) -> bool:
@@ -118,8 +120,17 @@ def evaluations(folder: Path) -> Counter[str]:
     return Counter({path.name: len(path.read_text().splitlines()) for path in folder.iterdir()})
 
 
-# loky's workers are new interpreters that import adaptive, so they are slow to start.
-EACH_KIND = pytest.mark.parametrize("kind", ["process-pool", pytest.param("loky", marks=pytest.mark.long)])
+# The workers of the others are new interpreters, so they are slow to start.
+SLOW_START = pytest.mark.timeout(500)
+EACH_KIND = pytest.mark.parametrize(
+    "kind",
+    [
+        "process-pool",
+        pytest.param("loky", marks=pytest.mark.long),
+        pytest.param("dask", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("dask")]),
+        pytest.param("ipyparallel", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("ipyparallel")]),
+    ],
+)
 
 
 @EACH_KIND
@@ -381,7 +392,7 @@ def test_loky_workers_are_initialized():
 
 
 def test_an_unknown_executor_is_refused():
-    with pytest.raises(UsageError, match="'mpi' is none of serial, process-pool, loky"):
+    with pytest.raises(UsageError, match="'mpi' is none of serial, process-pool, loky, dask"):
         Pool("mpi", Wanted(2))
 
 
@@ -407,3 +418,18 @@ def test_exit_codes_read_as_words():
 def test_a_future_is_a_standard_one(desk):
     desk.pool.use(abs)
     assert isinstance(desk.pool.submit(-1), Future)
+
+
+def test_a_worker_that_dies_during_a_stop_costs_no_time_for_another_pool(desk, tmp_path):
+    def die(x):
+        note(tmp_path, x)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    stop = Stop("drain", save=True)
+    learner = sequence(die, 4)
+    assert desk.run(learner, done, lambda: stop if evaluations(tmp_path) else None) is stop
+    assert desk.warned == []
+    second = sequence(lambda x: x, 4)
+    assert desk.run(second, done) is None
+    assert len(second.data) == 4
