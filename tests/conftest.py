@@ -10,6 +10,7 @@ pass without them.
 """
 
 import functools
+import importlib.util
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from redis import Redis
+from tests import openmpi
 from tests import slurm as private_slurm
 from tests.redis_process import RedisProcess
 from tests.servers import kill_servers_of
@@ -30,6 +32,7 @@ from tests.slurm import Slurm
 from fabric_broker.config import Config
 from fabric_broker.home import Home
 from fabric_broker.server import EmbeddedServer
+from fabric_jobs.mpi import find_program
 
 # How fast a busy machine makes examples says nothing of the product.
 settings.register_profile("fabric", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -62,10 +65,27 @@ def _chromium() -> str | None:
     return None if find_browser() else f"none of {', '.join(NAMES)} on PATH"
 
 
+def _mpi() -> str | None:
+    """Why there is no MPI, or None."""
+    if importlib.util.find_spec("mpi4py") is None:
+        return "mpi4py is not installed"
+    return None if find_program("mpiexec", os.environ) else "no mpiexec beside this Python or on PATH"
+
+
+def _modules(*names: str) -> str | None:
+    """Why a kind of executor cannot be had, or None."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
 REQUIRED = os.environ.get("FABRIC_TEST_REQUIRE", "").split(",")
 LACKS: dict[str, Callable[[], str | None]] = {
     "redis7": functools.cache(_redis7),
     "slurm": functools.cache(private_slurm.lack),
+    "mpi": _mpi,
+    "openmpi": openmpi.lack,
+    "dask": functools.partial(_modules, "distributed", "cryptography"),
+    "ipyparallel": functools.partial(_modules, "ipyparallel"),
     "tmux": _tmux,
     "chromium": _chromium,
 }

@@ -63,6 +63,8 @@ class Ledger:
             "log_interval": 30.0,
             "executor": "serial",
             "cores": 2,
+            "nodes": 1,
+            "factory": None,
             "leased_s": 0.0,
             **record,
         }

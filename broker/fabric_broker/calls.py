@@ -209,9 +209,21 @@ class Acquired:
     leases: tuple[Lease, ...] = ()
 
 
-def acquire(job: str, nonce: str, *, request: str, slots: Sequence[int], ttl: float) -> Call[Acquired]:
-    """Lease learners to free ``slots``. Only the same ``request`` id repeats an answer (after a lost reply)."""
-    args = {"job": job, "nonce": nonce, "request": request, "slots": list(slots), "ttl": _ms(ttl)}
+def acquire(
+    job: str, nonce: str, *, request: str, slots: Sequence[int], ttl: float, proven: bool = True
+) -> Call[Acquired]:
+    """Lease learners to free ``slots``. Only the same ``request`` id repeats an answer (after a lost reply).
+
+    ``proven``: slots of this job come up for certain, or one did; else a job that ends after this died young.
+    """
+    args = {
+        "job": job,
+        "nonce": nonce,
+        "request": request,
+        "slots": list(slots),
+        "ttl": _ms(ttl),
+        "proven": proven,
+    }
 
     def parse(reply: Any) -> Acquired:
         answer = json.loads(reply)
@@ -252,8 +264,8 @@ class Renewed:
     known: dict[str, Known] | None = None
 
 
-def renew(job: str, nonce: str, *, ttl: float, holds: Sequence[Hold]) -> Call[Renewed]:
-    """Renew leases, in one call for all of an agent's."""
+def renew(job: str, nonce: str, *, ttl: float, holds: Sequence[Hold], proof: bool = False) -> Call[Renewed]:
+    """Renew leases, in one call for all of an agent's. ``proof``: a slot came up after an unproven `acquire`."""
     rows = [[hold.learner, hold.token, hold.slot, hold.echoed] for hold in holds]
 
     def parse(reply: Any) -> Renewed:
@@ -271,7 +283,8 @@ def renew(job: str, nonce: str, *, ttl: float, holds: Sequence[Hold]) -> Call[Re
             known={learner: Known(int(seq), int(n)) for learner, (seq, n) in answer["known"].items()},
         )
 
-    return Call("renew", {"job": job, "nonce": nonce, "ttl": _ms(ttl), "holds": rows}, parse)
+    args = {"job": job, "nonce": nonce, "ttl": _ms(ttl), "holds": rows, "proof": proof}
+    return Call("renew", args, parse)
 
 
 @dataclass(frozen=True, slots=True)

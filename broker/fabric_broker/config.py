@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -45,6 +46,19 @@ def _interval(value: object, _base: Path) -> float:
     if not 1.0 <= number < math.inf:
         raise ValueError("a number of seconds, at least 1")
     return number
+
+
+def _launcher(value: object, base: Path) -> str:
+    text = _text(value, base)
+    try:
+        words = [word.format(ranks=2, nodes=1, ranks_per_node=2) for word in shlex.split(text)]
+    except (ValueError, LookupError):
+        words = []
+    if not words:
+        raise ValueError(
+            "a command line, in which only {ranks}, {nodes} and {ranks_per_node} stand in braces"
+        )
+    return text
 
 
 def _count(value: object, _base: Path) -> int:
@@ -165,6 +179,24 @@ class Config:
             _number,
             "FABRIC_YOUNG_DEATHS",
             limited=True,
+        ),
+    )
+    mpiexec: str = field(
+        default="mpiexec -n {ranks}",
+        metadata=_about(
+            "what starts the ranks of a slot under mpi4py, before the command that it runs: words in which {ranks}, "
+            "{nodes} and {ranks_per_node} stand for numbers",
+            _launcher,
+            "FABRIC_MPIEXEC",
+        ),
+    )
+    start_timeout: float = field(
+        default=120.0,
+        metadata=_about(
+            "seconds within which the workers of a slot must be up, at least 1; large, for hundreds of ranks that "
+            "import from a cold network file system",
+            _interval,
+            "FABRIC_START_TIMEOUT",
         ),
     )
     pools: Mapping[str, Mapping[str, Any]] = field(

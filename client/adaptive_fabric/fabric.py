@@ -157,7 +157,7 @@ class Fabric:
         if spec is not None:
             if isinstance(spec, Spec):
                 pools.check(self.home, self.server.url, spec, name=pools.checked_name(name))
-            return pools.define(self.broker, name, spec, jobs)
+            return pools.define(self.broker, name, spec, jobs, self.signer)
         if jobs is not None:
             return pools.scale(self.broker, name, jobs)
         return pools.get(self.broker, name)

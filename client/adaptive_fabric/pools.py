@@ -13,11 +13,13 @@ from fabric_broker.errors import NotFoundError, UsageError
 from fabric_broker.listen import is_loopback
 from fabric_broker.records import PoolRecord
 from fabric_submitter.adapters.scheduler import find
+from fabric_submitter.extras import check_installed
 from fabric_submitter.specs import Batch, Local, Spec, check_jobs, spec_from_dict
 
 if TYPE_CHECKING:
     from fabric_broker.broker import Broker
     from fabric_broker.home import Home
+    from fabric_broker.signing import Signer
 
 DEFAULT_POOL: Final = "local"
 DEFAULT_JOBS: Final = 2
@@ -71,6 +73,7 @@ def check(home: Home, url: str, spec: Spec, *, name: str = DEFAULT_POOL) -> None
         )
     from fabric_submitter.scripts import check_templates  # late, since it imports jinja2
 
+    check_installed(spec)
     find(spec.kind)(home).check(spec)
     check_templates(home, name, spec)
 
@@ -81,7 +84,7 @@ def check_limit(home: Home, jobs: int | None) -> None:
         Config.load(home, os.environ).check_jobs(check_jobs(jobs))
 
 
-def define(broker: Broker, name: str, spec: Spec, jobs: int | None) -> Pool:
+def define(broker: Broker, name: str, spec: Spec, jobs: int | None, signer: Signer) -> Pool:
     """Create or change a pool; `jobs` None keeps what it may have, 1 for a new one."""
     checked = checked_name(name)
     if not isinstance(spec, Spec):
@@ -91,7 +94,12 @@ def define(broker: Broker, name: str, spec: Spec, jobs: int | None) -> Pool:
     limit = None if jobs is None else check_jobs(jobs)
     broker.do(
         calls.define_pool(
-            checked, spec=spec.to_dict(), kind=spec.kind, limit=limit, slots=spec.slots, ttl=spec.ttl_s
+            checked,
+            spec=spec.signed(signer).to_dict(),
+            kind=spec.kind,
+            limit=limit,
+            slots=spec.slots,
+            ttl=spec.ttl_s,
         )
     )
     # Whoever changes a pool has mended what kept its jobs from working.
@@ -117,9 +125,9 @@ def choose(broker: Broker, name: str | None) -> str | None:
     return DEFAULT_POOL if DEFAULT_POOL in names else None
 
 
-def define_default(broker: Broker) -> Pool:
+def define_default(broker: Broker, signer: Signer) -> Pool:
     """Make the pool for who names none: "local", 2 jobs on this machine."""
-    return define(broker, DEFAULT_POOL, Local(), DEFAULT_JOBS)
+    return define(broker, DEFAULT_POOL, Local(), DEFAULT_JOBS, signer)
 
 
 def checked_name(name: object) -> str:

@@ -15,6 +15,7 @@ from . import pools
 
 if TYPE_CHECKING:
     from fabric_broker.broker import Broker
+    from fabric_broker.signing import Signer
 
 Resources = Iterable[Spec] | Callable[[Any], Spec]
 """One spec per learner, or a function that gives a learner's."""
@@ -71,12 +72,13 @@ def _specs(resources: Resources, learners: Sequence[Any]) -> Iterable[Any]:
 class Places:
     """The pools of a submission, by spec; those that are not there yet are made by `define`."""
 
-    def __init__(self, broker: Broker, specs: Sequence[Spec]) -> None:
+    def __init__(self, broker: Broker, signer: Signer, specs: Sequence[Spec]) -> None:
         self._broker = broker
-        self._specs = specs
+        self._signer = signer
+        self._specs = [spec.signed(signer) for spec in specs]
         self._names: dict[str, str] = {}
         self._new: dict[str, Spec] = {}
-        for spec in specs:
+        for spec in self._specs:
             if _key(spec) not in self._names:
                 self._place(spec)
 
@@ -93,7 +95,7 @@ class Places:
     def define(self) -> None:
         """Make the pools that are missing."""
         for name, spec in self._new.items():
-            pools.define(self._broker, name, spec, pools.DEFAULT_JOBS)
+            pools.define(self._broker, name, spec, pools.DEFAULT_JOBS, self._signer)
 
     def _place(self, spec: Spec) -> None:
         """Find the pool of this spec, or a name for it: that of one which was changed since is passed over."""

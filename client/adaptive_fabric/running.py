@@ -18,6 +18,7 @@ from fabric_broker.errors import FabricError, UsageError
 from fabric_broker.home import Home
 from fabric_broker.lock import ProcessId, UpLock, exclusive
 from fabric_broker.server import EmbeddedServer
+from fabric_broker.signing import Signer, create_key, load_key
 from fabric_submitter.adapters.local import keepers
 from fabric_submitter.daemon import SubmitterRecord, start_submitter, stop_submitter
 from fabric_submitter.processes import job_processes
@@ -114,7 +115,7 @@ def _let_go_on(home: Home, config: Config, plan: list[Planned]) -> None:
         with asking(broker.redis):
             for pool in plan:
                 pools.check(home, server.url, pool.spec, name=pool.name)
-                pools.define(broker, pool.name, pool.spec, pool.jobs)
+                pools.define(broker, pool.name, pool.spec, pool.jobs, signer_of(home, config))
             broker.do(intents.hold(held=False))
             leader = intents.leader(broker)
     finally:
@@ -130,7 +131,7 @@ def define_default_pool(home: Home, config: Config) -> None:
     try:
         with asking(broker.redis):
             if not reads.pool_names(broker):
-                pools.define_default(broker)
+                pools.define_default(broker, signer_of(home, config))
     finally:
         broker.redis.close()
 
@@ -233,6 +234,13 @@ def _kill_rest(home: Home) -> None:
         if time.monotonic() > deadline:
             return  # stuck in the kernel; its token fences it
         time.sleep(_POLL)
+
+
+def signer_of(home: Home, config: Config) -> Signer:
+    """What signs and verifies learners and data; makes the home's key when there is none."""
+    key_file = home.work_key
+    key = load_key(key_file) if key_file.exists() else create_key(home.create().work_key)
+    return Signer(key, config.name)
 
 
 def _open(server: Server, config: Config) -> Broker:

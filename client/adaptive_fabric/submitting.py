@@ -107,7 +107,7 @@ def submit(broker: Broker, signer: Signer, store: Store, order: Order, check: Ca
     PickleError
         A learner, the goal or the initializer cannot be pickled.
     """
-    places = Places(broker, order.specs or [])
+    places = Places(broker, signer, order.specs or [])
     pool = places.names[0] if order.specs else pools.choose(broker, order.pool)
     if order.name is not None and broker.redis.hexists(broker.keys.run_names, order.name):
         raise _taken(order.name)
@@ -118,7 +118,7 @@ def submit(broker: Broker, signer: Signer, store: Store, order: Order, check: Ca
     try:
         learners = list(_packed(run, order, signer, store, stored))
         if pool is None:
-            pool = pools.define_default(broker).name
+            pool = pools.define_default(broker, signer).name
         places.define()
         settings = RunSettings(
             run=run,

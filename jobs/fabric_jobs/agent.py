@@ -27,6 +27,7 @@ from fabric_broker.trouble import classify
 from .crew import Crew
 from .deciding import Deciding
 from .fetching import Sending
+from .mpi import world_of
 from .output import JobLog
 from .scheduled import identity
 from .staff import Staff, Workplace
@@ -123,14 +124,17 @@ class Agent:
         me = self._me
         self._log.say(f"works as job {me.job} on {me.node}, process {me.pid}, {spec['slots']} slots")
         crew = Crew(spec["slots"], me.node)
-        deciding = Deciding(me, spec, crew, self._keys, self._signer, self._chance, log=self._stream)
+        world = world_of(spec, self._config)
+        deciding = Deciding(
+            me, spec, crew, self._keys, self._signer, self._chance, proven=world is None, log=self._stream
+        )
         self._deciding = deciding
         if me.walltime_end is not None:
             deciding.ends_at(clock() + me.walltime_end - time.time())
         if self._told_to_end:
             deciding.drain(clock())
         env = {**self._env, "FABRIC_HOME": str(self._home.path), "FABRIC_JOB": me.job}
-        place = Workplace(self._home.path, self._config.name, me.node, env, spec["num_threads"])
+        place = Workplace(self._home.path, self._config.name, me.node, env, spec["num_threads"], world)
         async with (
             Staff(crew, place, self._log, clock, self._wake.set) as staff,
             asyncio.TaskGroup() as tasks,
@@ -151,7 +155,7 @@ class Agent:
                 raise self._broken
             self._wake.clear()
             if staff.hopeless:
-                deciding.drain(clock())
+                deciding.despair(staff.hopeless, clock())
             sendings = deciding.compose(clock())
             if not sendings:
                 await self._sleep(deciding.next_due(clock()) - clock())

@@ -92,6 +92,8 @@ class Crew:
     orders: list[Order] = field(default_factory=list)
     helds: list[Held] = field(default_factory=list)
     """Every lease that Redis has not heard the end of, also those whose slot is done with them."""
+    lives: bool = False
+    """A slot process came up."""
     drain_until: float | None = None
     """When the job drains: when slots that have not stopped are killed."""
     _seats: list[_Seat] = field(default_factory=list)
@@ -168,6 +170,7 @@ class Crew:
 
     def heard(self, serial: int, item: Points | Frame, now: float) -> bool:
         """A slot process said something; answers whether Redis should be told at once."""
+        self.lives = True
         seat = self._seat_of(serial)
         if seat is None or seat.held is None or not seat.working:
             if isinstance(item, Frame) and item.kind == Up.WARNING:
@@ -216,13 +219,13 @@ class Crew:
             return
         self.orders.append(Say(f"slot {seat.slot} {death.how}", held.lease.learner))
         if stop is not None and stop.killed:
-            held.end(Released("release"))
+            held.end(Released("release", began=death.began))
             return
         if held.last == held.lease.seq:
             first, most = _REST
             seat.rest_until = now + min(most, first * 2**seat.deaths)
             seat.deaths += 1
-        held.end(Released("died", self._obituary(seat.slot, death)))
+        held.end(Released("died", self._obituary(seat.slot, death), death.began))
 
     def _obituary(self, slot: int, death: Death) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 
 _PR_SET_PDEATHSIG = 1
 
@@ -31,3 +32,18 @@ def die_with_parent(parent: int, death_signal: int = signal.SIGKILL) -> None:
         os.kill(os.getpid(), death_signal)
         # A signal with a handler of ours would let us live on.
         os._exit(128 + death_signal)
+
+
+def main(argv: list[str]) -> int:
+    """``PARENT PROGRAM ARGUMENT…``: become the program, which is sent TERM when the parent ends."""
+    parent, *command = argv
+    die_with_parent(int(parent), signal.SIGTERM)
+    try:
+        os.execv(command[0], command)  # noqa: S606 - there is no shell, on purpose
+    except OSError as error:
+        sys.stderr.write(f"cannot run {command[0]}: {error.strerror}\n")
+    return 127
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -38,6 +38,8 @@ LOG_INTERVAL: Final = 1.0
 MISSING: Final = ("ModuleNotFoundError", "ImportError")
 NOTE_CHARS: Final = 200
 """A job's reason may take so much of Redis."""
+REASON_CHARS: Final = 600
+"""The reason of a job's end may take so much of Redis."""
 RELENT: Final = 0.5
 """Seconds until what Redis refused (its memory is full) is tried again."""
 
@@ -62,6 +64,9 @@ class Deciding:
     keys: Keys
     signer: Signer
     chance: Random
+    proven: bool = True
+    """Slots of this job come up: where they are forked, for certain, else (False) once one did. What an unproven
+    job leases does not show the submitter that jobs of this pool work."""
     ended: str | None = None
     """Why there is nothing more to do for this agent, once there is not."""
     log: list[tuple[str | None, str]] = field(default_factory=list)
@@ -83,6 +88,8 @@ class Deciding:
     _relent_at: float = 0.0
     _give_up_at: float | None = None
     _told_drain: bool = False
+    _unable: str = ""
+    _proof_due: bool = False
     _noted: str = ""
     _to_note: str = ""
     _drain_at: float = math.inf
@@ -97,6 +104,8 @@ class Deciding:
         """What to ask Redis now, in this order; nothing when nothing is due."""
         if now >= self._drain_at or (now >= self._lease_until and self._nothing_left):
             self.drain(now)
+        if not self.proven and self.crew.lives:
+            self.proven, self._proof_due, self._renew_at = True, True, now
         if not self._claimed:
             return [Sending(self.me.claim(), self._took_claimed)]
         if self.crew.helds and (not self._valid or now > self._sure_until):
@@ -123,7 +132,7 @@ class Deciding:
     def _renew(self, now: float) -> Sending:
         helds = [held for held in self.crew.helds if not held.fenced and not held.over]
         holds = [Hold(held.lease.learner, held.lease.token, held.lease.slot, held.echoed) for held in helds]
-        call = calls.renew(self.me.job, self.me.nonce, ttl=self._ttl, holds=holds)
+        call = calls.renew(self.me.job, self.me.nonce, ttl=self._ttl, holds=holds, proof=self._proof_due)
         return Sending(call, partial(self._took_renewed, helds, now))
 
     def _steps(self, now: float) -> list[Sending]:
@@ -166,7 +175,9 @@ class Deciding:
             self._requests += 1
             self._asking = (f"{self.me.nonce}-{self._requests}", slots)
         request, slots = self._asking
-        call = calls.acquire(self.me.job, self.me.nonce, request=request, slots=slots, ttl=self._ttl)
+        call = calls.acquire(
+            self.me.job, self.me.nonce, request=request, slots=slots, ttl=self._ttl, proven=self.proven
+        )
         return [Sending(call, partial(self._took_acquired, slots, now))]
 
     def _manners(self, now: float) -> list[Sending]:
@@ -190,8 +201,9 @@ class Deciding:
     def _farewell(self, now: float) -> list[Sending]:
         if self._nothing_left or (self._give_up_at is not None and now >= self._give_up_at):
             # It also gives back what a slot that is stuck in the kernel still holds.
-            call = calls.end_job(self.me.job, self.me.nonce, "drained")
-            return [Sending(call, lambda _: self._end("drained"))]
+            reason = self._unable or "drained"
+            call = calls.end_job(self.me.job, self.me.nonce, reason)
+            return [Sending(call, lambda _: self._end(reason))]
         if self._told_drain:
             return []
         return [Sending(calls.drain_job(self.me.job, self.me.nonce), self._took_drain)]
@@ -256,6 +268,12 @@ class Deciding:
         self._give_up_at = now + grace - margin / 3
         self.crew.drain(now, now + grace - margin)
 
+    def despair(self, why: str, now: float) -> None:
+        """Slots cannot be run here: drain, and say why."""
+        if not self._unable:
+            self._unable = f"slots cannot be started on {self.me.node}: {why}"[:REASON_CHARS]
+            self.drain(now)
+
     def ends_at(self, end: float) -> None:
         """The scheduler ends the job then: it drains a grace time before, and leases nothing that would not fit."""
         self._drain_at = end - float(self.spec["grace"])
@@ -295,7 +313,7 @@ class Deciding:
     def _took_renewed(self, helds: list[Held], sent: float, answer: Renewed) -> None:
         if not self._took_outcome(answer.outcome):
             return
-        self._valid = True
+        self._valid, self._proof_due = True, False
         self._renew_at = sent + self._ttl / 3
         self._sure_until = sent + self._ttl * 5 / 6
         commands, known = answer.commands or {}, answer.known or {}

@@ -1,65 +1,32 @@
-"""Where evaluations run: in the slot itself, or in a pool of workers that outlives learners and its own deaths.
-
-A kind of pool is a function that makes a PEP 3148 executor; `KINDS` names them.
-"""
+"""Where evaluations run: in the slot itself, or in a pool of workers that outlives learners and its own deaths."""
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
 import pickle
-import signal
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
 from typing import Any, Final
 
 import cloudpickle
 
 from fabric_broker.errors import UsageError
 
-from .evaluate import Answer, evaluate, start_worker
-
-_CLOSE_S: Final = 5.0
-_DEATH_S: Final = 0.5
-
-
-def _process_pool(workers: int, _initializer: bytes | None) -> Executor:
-    return ProcessPoolExecutor(
-        workers,
-        # Forked: the workers have what the slot imported and initialized, at no cost. Python makes them all at the
-        # first submit, from the slot's main thread, as the parent-death signal wants it.
-        mp_context=multiprocessing.get_context("fork"),
-        initializer=start_worker,
-        initargs=(os.getpid(), None),
-    )
-
-
-def _loky(workers: int, initializer: bytes | None) -> Executor:
-    from loky import ProcessPoolExecutor as LokyExecutor
-
-    pool: Executor = LokyExecutor(
-        workers,
-        timeout=None,  # workers that end when idle would be missed by the next learner
-        initializer=start_worker,
-        initargs=(os.getpid(), initializer),
-    )
-    return pool
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How an executor is made, and what its `shutdown` calls "drop what has not begun"."""
-
-    make: Callable[[int, bytes | None], Executor]
-    dropping: Mapping[str, bool]
-
+from .dask_pool import DaskWorkers
+from .engines import Engines
+from .evaluate import Answer, evaluate
+from .making import Made
+from .processes import loky, process_pool
+from .ranks import Ranks
+from .workers import Kind, NoWorkersError, Wanted
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "process-pool": Kind(_process_pool, {"cancel_futures": True}),
-    "loky": Kind(_loky, {"kill_workers": True}),
+    "process-pool": Kind(process_pool),
+    "loky": Kind(loky),
+    "mpi4py": Kind(Ranks, rebuilt=False, managing=1),
+    "dask": Kind(DaskWorkers),
+    "ipyparallel": Kind(Engines),
+    "factory": Kind(Made),
 }
 
 
@@ -70,27 +37,29 @@ class Pool:
     ----------
     name
         A key of `KINDS`.
-    workers
-        How many evaluations run at a time.
-    initializer
-        The run's initializer, pickled, for workers that are not forked from the initialized slot.
 
     Raises
     ------
     UsageError
         There is no such kind.
+    NoWorkersError
+        The workers did not come.
     """
 
-    def __init__(self, name: str, workers: int, initializer: bytes | None = None) -> None:
+    def __init__(self, name: str, wanted: Wanted) -> None:
         if name not in KINDS:
             raise UsageError(f"executor {name!r} is none of serial, {', '.join(KINDS)}")
         self.name = name
-        self.workers = workers
-        self._initializer = initializer
-        self._executor = KINDS[name].make(workers, initializer)
-        self._processes: list[Any] = []
+        self.wanted = wanted
+        self._kind = KINDS[name]
+        self._workers = self._kind.make(wanted)
         self._code = self._digest = b""
         self._sent = 0
+
+    @property
+    def workers(self) -> int:
+        """How many evaluations run at a time."""
+        return self.wanted.workers - self._kind.managing
 
     def use(self, function: Callable[[Any], Any]) -> None:
         """Evaluate this function from now on."""
@@ -112,50 +81,23 @@ class Pool:
             body = pickle.dumps(point, 5)
         except (pickle.PicklingError, AttributeError, TypeError):
             body = cloudpickle.dumps(point, 5)
-        future: Future[Answer] = self._executor.submit(
-            evaluate, self._digest, self._code if with_code else None, body
-        )
-        self._processes = list((getattr(self._executor, "_processes", None) or {}).values())
-        return future
+        return self._workers.submit(evaluate, self._digest, self._code if with_code else None, body)
 
     def rebuild(self) -> str:
-        """Replace a broken executor; answers what its workers died of, as far as that is known."""
-        died = self._deaths()
-        self._executor.shutdown(wait=False)
-        self._kill()
-        self._executor = KINDS[self.name].make(self.workers, self._initializer)
+        """Replace workers of which one died; answers what it died of, as far as that is known.
+
+        Raises
+        ------
+        NoWorkersError
+            The new ones did not come, or workers of this kind cannot be replaced.
+        """
+        died = self._workers.bury()
+        if not self._kind.rebuilt:
+            raise NoWorkersError(f"a worker of {self.name} died of {died}; this slot cannot get others")
+        self._workers = self._kind.make(self.wanted)
         self._sent = 0
         return died
 
-    def _deaths(self) -> str:
-        # The thread of the executor may be about to collect the exit codes.
-        deadline = time.monotonic() + _DEATH_S
-        while True:
-            # A broken executor ends the other workers by SIGTERM: those are not the cause.
-            codes = {process.exitcode for process in self._processes} - {None, 0, -signal.SIGTERM}
-            if codes or time.monotonic() >= deadline:
-                return ", ".join(sorted(map(describe_exit, codes))) or "a cause it did not tell"
-            time.sleep(0.005)
-
     def close(self) -> None:
         """End the workers, whatever they do."""
-        self._executor.shutdown(wait=False, **KINDS[self.name].dropping)
-        self._kill()
-
-    def _kill(self) -> None:
-        for process in self._processes:
-            if process.exitcode is None:  # not reaped, so the pid is still its own
-                os.kill(process.pid, signal.SIGKILL)
-        for process in self._processes:
-            process.join(_CLOSE_S)
-        self._processes = []
-
-
-def describe_exit(code: int) -> str:
-    """An exit code in words: ``exit code 3``, ``SIGSEGV``."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
+        self._workers.close()

@@ -105,6 +105,7 @@ class Fetch:
     def frame(self, run: RunData, spec: Mapping[str, Any]) -> bytes:
         """The LEASE for the slot."""
         lease = self.held.lease
+        executor = spec["executor"]  # a name, or what makes one
         record = {
             "learner": lease.learner,
             "run": lease.run,
@@ -118,8 +119,10 @@ class Fetch:
             "leased_s": lease.leased_s,
             "save_interval": run.save_interval,
             "log_interval": run.log_interval,
-            "executor": spec["executor"],
+            "executor": executor if isinstance(executor, str) else "factory",
+            "factory": None if isinstance(executor, str) else executor["code"],
             "cores": spec["cores"],
+            "nodes": spec.get("nodes", 1),
         }
         blobs: list[tuple[list[Any], bytes]] = [(["run"], run.payload)]
         if self.payload is not None:

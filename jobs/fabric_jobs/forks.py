@@ -59,6 +59,14 @@ class Ended:
     pid: int
     status: int
     """as `os.waitpid` told it"""
+    starter: str = ""
+    """the program whose status that is, if it is not the slot's own: mpiexec"""
+
+    @property
+    def how(self) -> str:
+        """What happened, as goes after "the slot": "was killed by SIGSEGV"."""
+        how = f"was killed by {self.signal}" if self.signal else f"exited with code {self.code}"
+        return f"ended: its {self.starter} {how}" if self.starter else how
 
     @property
     def signal(self) -> str | None:

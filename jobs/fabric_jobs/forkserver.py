@@ -27,6 +27,7 @@ from fabric_broker.signing import Signer, load_key
 from .deathsig import die_with_parent
 from .evaluate import reseed
 from .forks import MESSAGE_BYTES, PIPES
+from .sweep import sweep
 
 _QUIET: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """What a scheduler or a terminal sends to all processes of a job: the agent hears it too, and lets slots finish."""
@@ -112,6 +113,7 @@ class ForkServer:
                 return
             serial = self._slots.pop(pid, None)
             if serial is not None:
+                sweep(pid)
                 self._tell({"event": "ended", "serial": serial, "pid": pid, "status": status})
 
     def _tell(self, event: dict[str, Any]) -> None:

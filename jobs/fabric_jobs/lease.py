@@ -34,6 +34,9 @@ class LeaseOrder:
     """seconds"""
     executor: str
     cores: int
+    nodes: int
+    factory: str | None
+    """code of what makes the executor named factory"""
     run_payload: bytes
     learner_payload: bytes | None
     """None: it lies in the store"""

@@ -57,3 +57,5 @@ class Death:
     how: str
     signal: str | None = None
     log: Sequence[str] = ()
+    began: bool = True
+    """False: it could not even be started, which says nothing of the learner it was for"""

@@ -70,6 +70,8 @@ class Pooled:
             A point failed, killed its worker again and again, or the learner did not take its value.
         ExhaustedError
             The goal cannot be reached.
+        NoWorkersError
+            A worker died, and there will be no others.
         """
         self._pool.use(self._learner.function)
         try:
@@ -190,6 +192,8 @@ class Pooled:
 
     def _broke(self, evaluation: _Evaluation) -> None:
         """A worker died while this point was in flight: rebuild the pool once, evaluate the point again."""
+        if self._stopping:
+            return  # the next learner's first point finds the pool broken; this one's time is for saving
         if evaluation.generation == self._generation:
             self._died_of = self._pool.rebuild()
             self._generation += 1

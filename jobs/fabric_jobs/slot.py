@@ -7,12 +7,13 @@ import pickle
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import cloudpickle
 
 from fabric_broker.errors import FabricError
+from fabric_broker.factory import opened
 from fabric_broker.payload import RunPayload
 from fabric_broker.signing import Signer
 from fabric_broker.store import Store
@@ -29,9 +30,12 @@ from .lease import LeaseOrder
 from .pooled import Pooled
 from .restore import restore
 from .saving import Saver
+from .workers import Factory, NoWorkersError, Wanted
 
 TEXT_CHARS: Final = 2_000
 TRACEBACK_CHARS: Final = 16_000
+NO_WORKERS: Final = 71
+"""Exit code of a slot whose learner needs workers that cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Slot:
         self._node = node
         self._run: _Run | None = None
         self._pool: Pool | None = None
+        self._wanted: Wanted | None = None
         self.pid = os.getpid()
 
     def serve(self) -> None:
@@ -130,16 +135,24 @@ class Slot:
         """Evaluate in this process, or in the pool that the order names."""
         if order.executor == "serial":
             return serial(learner, goal, course)
-        pool = self._pool
-        if pool is not None and (pool.name, pool.workers) != (order.executor, order.cores):
-            pool.close()
-            pool = None
-        if pool is None:
-            assert self._run is not None
+        return Pooled(learner, goal, self._pool_for(order), course).run()
+
+    def _pool_for(self, order: LeaseOrder) -> Pool:
+        """The pool of the learner before, if it is of the same make."""
+        assert self._run is not None
+        if self._wanted is None:
             initializer = self._run.initializer
             code = None if initializer is None else cloudpickle.dumps(initializer)
-            pool = self._pool = Pool(order.executor, order.cores, code)
-        return Pooled(learner, goal, pool, course).run()
+            self._wanted = Wanted(order.cores, code, order.nodes)
+        factory = None if order.factory is None else Factory(*opened(self.signer, order.factory))
+        wanted = replace(self._wanted, workers=order.cores, nodes=order.nodes, factory=factory)
+        pool = self._pool
+        if pool is not None and (pool.name, pool.wanted) != (order.executor, wanted):
+            pool.close()
+            pool = self._pool = None
+        if pool is None:
+            pool = self._pool = Pool(order.executor, wanted)
+        return pool
 
     def raised(
         self, failure: Failure, point: str | None = None, so_far: dict[str, Any] | None = None
@@ -179,7 +192,7 @@ class _Held:
         point: str | None = None
         try:
             stop = self._slot.drive(self._learner, self._goal, self._order, self._course)
-        except AgentGone:
+        except (AgentGone, NoWorkersError):
             raise
         except EvaluationError as error:
             failure, point = error.failure, shown(error.point)
@@ -249,6 +262,10 @@ def be_slot(up: int, down: int, out: int, signer: Signer, node: str) -> int:
         Slot(up, down, signer, node).serve()
     except AgentGone:
         return 0
+    except NoWorkersError as error:
+        # The agent hands these words on with the news of this slot's end; the learner is charged no attempt.
+        sys.stderr.write(f"{error}\n")
+        return NO_WORKERS
     return 0
 
 

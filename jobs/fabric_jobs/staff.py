@@ -1,11 +1,14 @@
-"""The slot processes of a job: carries out the crew's orders, and tells the crew what slots say and how they end."""
+"""The slot processes of a job: carries out the crew's orders, and tells the crew what slots say and how they end.
+
+They come from a fork server, or under MPI from an mpiexec each.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -13,6 +16,8 @@ from typing import Final, Self
 from .channel import Frame, Up
 from .crew import Crew
 from .forks import Ended, Forked, Forks, ForkServerError
+from .launches import Launches
+from .mpi import World
 from .orders import Death, Fork, Kill, Order, Remove, Tell
 from .output import JobLog, Lines
 from .pipes import Reading, Writing
@@ -30,13 +35,15 @@ FAREWELL: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What the fork server needs to know."""
+    """What whoever starts the slots needs to know."""
 
     home: Path
     fabric: str
     node: str
     env: Mapping[str, str]
     num_threads: int
+    world: World | None = None
+    """how slots are started under MPI; None: they are forked"""
 
 
 class _Process:
@@ -62,7 +69,7 @@ class _Process:
 
 
 class Staff:
-    """Slot processes and the fork server they come from; as a context it starts the server and ends them all.
+    """Slot processes and what they come from; as a context it starts that and ends them all.
 
     Parameters
     ----------
@@ -87,23 +94,23 @@ class Staff:
         self._processes: dict[int, _Process] = {}
         self._ended_early: dict[int, Ended] = {}
         self._to_fork: asyncio.Queue[_Process] = asyncio.Queue()
-        self._forks: Forks | None = None
+        self._source: Forks | Launches | None = None
         self._failed_forks = 0
         self._started_at = 0.0
         self._removing = Removing(clock, self._warn_from_thread)
-        self.hopeless = False
-        """Slots cannot be run here."""
+        self.hopeless: str | None = None
+        """Why slots cannot be run here, once that is certain."""
 
     async def __aenter__(self) -> Self:
-        self._start_forks()
+        self._source = self._open_source()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        forks, self._forks = self._forks, None
-        if forks is not None:
-            await forks.close()
+        source, self._source = self._source, None
+        if source is not None:
+            await source.close()
         for process in list(self._processes.values()):
             self._close(process)
         await asyncio.to_thread(self._removing.close)
@@ -111,7 +118,7 @@ class Staff:
     async def run(self) -> None:
         """Carry out what time brings, and fork; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._fork_in_turn(), name="forking")
+            tasks.create_task(self._fork_in_turn(tasks), name="forking")
             while True:
                 self._changed.clear()
                 due = self._crew.tick(self._clock())
@@ -156,16 +163,31 @@ class Staff:
 
     def _kill(self, serial: int) -> None:
         process = self._processes.get(serial)
-        if process is not None and process.pid is not None and self._forks is not None:
+        if process is None or self._source is None:
+            return
+        if isinstance(self._source, Launches):
+            self._source.end(serial)
+        elif process.pid is not None:
             with suppress(ForkServerError):  # then it is gone, and its slots with it; it is told elsewhere
-                self._forks.kill(process.pid)
+                self._source.kill(process.pid)
 
     # -- forking -----------------------------------------------------------------------------------------------------
 
-    def _start_forks(self) -> None:
+    def _open_source(self) -> Forks | Launches:
         place = self._place
         self._started_at = self._clock()
-        self._forks = Forks.start(
+        if place.world is not None:
+            return Launches(
+                world=place.world,
+                home=place.home,
+                fabric=place.fabric,
+                node=place.node,
+                env=place.env,
+                num_threads=place.num_threads,
+                on_print=self._on_print,
+                on_end=self._on_end,
+            )
+        return Forks.start(
             home=place.home,
             fabric=place.fabric,
             node=place.node,
@@ -175,24 +197,31 @@ class Staff:
             on_gone=self._on_gone,
         )
 
-    async def _fork_in_turn(self) -> None:
+    async def _fork_in_turn(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             process = await self._to_fork.get()
-            try:
-                forked = await self._fork(process.serial)
-            except ForkServerError as error:
-                self._failed_forks += 1
-                self.hopeless = self._failed_forks >= HOPELESS
-                self._bury(process, Death(f"could not be started: {error}"))
+            if isinstance(self._source, Launches):
+                # An mpiexec takes its time; those of other slots need not wait for it.
+                tasks.create_task(self._start(process), name=f"starting {process.serial}")
             else:
-                self._connect(process, forked)
+                await self._start(process)
+
+    async def _start(self, process: _Process) -> None:
+        try:
+            forked = await self._fork(process.serial)
+        except ForkServerError as error:
+            self._failed_forks += 1
+            if self._failed_forks >= HOPELESS:
+                self.hopeless = str(error)
+            self._bury(process, Death(f"could not be started: {error}", began=False))
+        else:
+            self._connect(process, forked)
 
     async def _fork(self, serial: int) -> Forked:
-        if self._forks is None:
+        if self._source is None:
             await asyncio.sleep(max(0.0, self._started_at + RESTART_INTERVAL - self._clock()))
-            self._start_forks()
-        assert self._forks is not None
-        forked = await self._forks.fork(serial)
+            self._source = self._open_source()
+        forked = await self._source.fork(serial)
         self._failed_forks = 0
         return forked
 
@@ -239,6 +268,12 @@ class Staff:
         self._log.printed(process.slot, self._crew.learner_of(process.serial), lines)
         return False
 
+    def _on_print(self, serial: int, data: bytes) -> None:
+        """The ranks of a slot, or its mpiexec, printed something."""
+        process = self._processes.get(serial)
+        if process is not None:
+            self._printed(process, data)
+
     def _on_end(self, ended: Ended) -> None:
         process = self._processes.get(ended.serial)
         if process is None:
@@ -246,12 +281,11 @@ class Staff:
         if process.pid is None:  # the answer to its fork is on its way through the event loop
             self._ended_early[ended.serial] = ended
             return
-        how = f"was killed by {ended.signal}" if ended.signal else f"exited with code {ended.code}"
-        self._bury(process, Death(how, ended.signal))
+        self._bury(process, Death(ended.how, ended.signal))
 
     def _on_gone(self) -> None:
         """The fork server ended, and the kernel ended its slots."""
-        self._forks = None
+        self._source = None
         self._log.say("the fork server ended, and its slots with it")
         for process in list(self._processes.values()):
             if process.pid is not None:
@@ -262,7 +296,7 @@ class Staff:
         """Hear what a dead process still said, then tell the crew."""
         self._close(process)
         words = process.lines.last_words
-        self._crew.died(process.serial, Death(death.how, death.signal, words), self._clock())
+        self._crew.died(process.serial, replace(death, log=words), self._clock())
         self._wake()
         self.carry_out()
 

@@ -30,6 +30,9 @@ class Batch(Spec):
     owned: ClassVar[Mapping[str, str | None]]
     """What a raw directive may not set: the scheduler's name of an option, and the field to use (None: it is ours)."""
 
+    across: ClassVar[tuple[str, ...]] = ("serial", "factory", "mpi4py")
+    """The executors of jobs that may have several nodes."""
+
     walltime: Duration | None = field(
         default=None, metadata=about("how long a job may run; None: what the scheduler gives", "s")
     )
@@ -84,8 +87,10 @@ class Batch(Spec):
             raise UsageError(
                 f"nodes={self.nodes} with slots={self.slots}: a job of several nodes has one slot"
             )
-        if self.executor != "serial":
-            raise UsageError(f"nodes={self.nodes}: the workers of {self.executor} are all on one node")
+        if self.executor_kind not in self.across:
+            raise UsageError(
+                f"nodes={self.nodes}: the workers of {self.executor_kind} are all on one node in a {self.kind} job"
+            )
         if self.cores % self.nodes:
             raise UsageError(f"nodes={self.nodes}: cores={self.cores} cannot be divided among them")
 
@@ -135,6 +140,8 @@ class Slurm(Batch):
     """Jobs of SLURM. Several are submitted as one array."""
 
     kind: ClassVar[str] = "slurm"
+    # srun starts their workers.
+    across: ClassVar[tuple[str, ...]] = (*Batch.across, "dask", "ipyparallel")
     owned: ClassVar[Mapping[str, str | None]] = {
         **dict.fromkeys(_OURS_IN_SLURM.split()),
         **dict.fromkeys(("partition", "p"), "partition"),

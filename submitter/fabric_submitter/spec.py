@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 from fabric_broker.durations import Duration, seconds
-from fabric_broker.errors import UsageError
+from fabric_broker.errors import PickleError, UsageError
+from fabric_broker.factory import Factory
 from fabric_broker.probes import PROBE_VARIABLE
+from fabric_broker.signing import Signer
 
-EXECUTORS: Final = ("serial", "process-pool", "loky")
+EXECUTORS: Final = ("serial", "process-pool", "loky", "mpi4py", "dask", "ipyparallel")
 MIN_TTL_S: Final = 3.0
 RESERVED_VARIABLES: Final = (
-    *("FABRIC_HOME", "FABRIC_JOB", "FABRIC_JOB_TAG", "FABRIC_WALLTIME_END"),
+    *("FABRIC_HOME", "FABRIC_JOB", "FABRIC_JOB_TAG", "FABRIC_SLOT", "FABRIC_WALLTIME_END"),
     PROBE_VARIABLE,
 )
 
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -50,8 +53,11 @@ class Spec:
         default=1, metadata=about("cores of one slot, over all its nodes; also the workers of its executor")
     )
     slots: int = field(default=1, metadata=about("learners that one job runs at the same time"))
-    executor: str = field(
-        default="serial", metadata=about(f"what evaluates a learner's points: {', '.join(EXECUTORS)}")
+    executor: str | Callable[[], Any] | Factory = field(
+        default="serial",
+        metadata=about(
+            f"what evaluates a learner's points: {', '.join(EXECUTORS)}, or MODULE:FUNCTION that makes an executor"
+        ),
     )
     num_threads: int = field(
         default=1, metadata=about("threads that OpenMP, MKL and OpenBLAS may use in each worker")
@@ -81,8 +87,11 @@ class Spec:
             raise UsageError(
                 f"ttl={self.ttl!r}: at least {MIN_TTL_S:g} s, or a busy machine loses its leases"
             )
-        if self.executor not in EXECUTORS:
-            raise UsageError(f"executor={self.executor!r}: choose one of {', '.join(EXECUTORS)}")
+        self._set("executor", _executor(self.executor))
+        if self.executor == "mpi4py" and self.cores < 2:
+            raise UsageError(
+                f"executor='mpi4py' with cores={self.cores}: at least 2, since rank 0 manages and cores - 1 ranks work"
+            )
         self._set("env", _environment(self.env))
         self._set("preamble", lines("preamble", self.preamble))
         if self.python is not None:
@@ -91,6 +100,27 @@ class Spec:
     def _set(self, name: str, value: object) -> None:
         # The record is frozen for its users; this is still its construction.
         object.__setattr__(self, name, value)
+
+    @property
+    def executor_kind(self) -> str:
+        """One of `EXECUTORS`, or "factory" for a function that makes an executor."""
+        return str(self.executor) if self.executor in EXECUTORS else "factory"
+
+    def signed(self, signer: Signer) -> Self:
+        """Return this spec as it can lie in Redis: what makes an executor is signed, as slots want it.
+
+        Raises
+        ------
+        PickleError
+            The function that makes an executor cannot travel.
+        """
+        make = self.executor
+        if make in EXECUTORS or isinstance(make, Factory):
+            return self
+        if isinstance(make, str):
+            return dataclasses.replace(self, executor=Factory.signed(signer, make))
+        name = f"{getattr(make, '__module__', '?')}:{getattr(make, '__qualname__', type(make).__name__)}"
+        return dataclasses.replace(self, executor=Factory.signed(signer, name, _pickled(make)))
 
     @property
     def ttl_s(self) -> float:
@@ -105,6 +135,10 @@ class Spec:
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON-able values, with its kind; `spec_from_dict` reads it back."""
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        if isinstance(self.executor, Factory):
+            values["executor"] = self.executor.to_dict()
+        elif callable(self.executor):
+            raise UsageError("a function that makes an executor is signed before it travels")
         values["env"] = dict(values["env"]) if values["env"] else None
         values |= {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
         return {"kind": self.kind, **values}
@@ -120,6 +154,33 @@ class Spec:
                 f"a {cls.kind} pool has no {', '.join(unknown)}; it has {', '.join(sorted(known))}"
             )
         return cls(**given)
+
+
+def _executor(value: Any) -> str | Callable[[], Any] | Factory:
+    if isinstance(value, Mapping):
+        return Factory.from_dict(value)
+    if isinstance(value, Factory):
+        return value
+    if callable(value):
+        make: Callable[[], Any] = value
+        return make
+    if isinstance(value, str) and (value in EXECUTORS or _REFERENCE.fullmatch(value)):
+        return value
+    raise UsageError(
+        f"executor={value!r}: choose one of {', '.join(EXECUTORS)}, or a function that makes an executor "
+        "(in text: MODULE:FUNCTION)"
+    )
+
+
+def _pickled(make: object) -> bytes:
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(make))
+    except Exception as error:  # a user's __reduce__ or __getstate__ may raise anything
+        raise PickleError(
+            f"the executor's function cannot be pickled: {type(error).__name__}: {error}"
+        ) from error
 
 
 def whole(name: str, value: object, *, at_least: int) -> int:

@@ -130,8 +130,8 @@ def test_a_scheduler_that_refuses_the_job_is_quoted(slurm: Cluster, reachable: F
 
 
 def test_pools_whose_jobs_could_never_work_are_sent_none(fabric: Fabric, home: Home) -> None:
-    pools.define(fabric.broker, "cpu", Slurm(), 1)
-    pools.define(fabric.broker, "mine", Local(), 1)
+    pools.define(fabric.broker, "cpu", Slurm(), 1, fabric.signer)
+    pools.define(fabric.broker, "mine", Local(), 1, fabric.signer)
     home.templates.mkdir()
     (home.templates / "local.sh.j2").write_text("{{ nosuch }}")
     found = doctor(home)

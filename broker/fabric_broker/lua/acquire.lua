@@ -1,6 +1,7 @@
 -- uses: move lease judge
 -- Leases the first learners of the job's queue to free slots; looks and reaps on the way.
--- args: job, nonce, request (only the same id repeats an answer: a lost reply), slots [int], ttl (ms)
+-- args: job, nonce, request (only the same id repeats an answer: a lost reply), slots [int], ttl (ms),
+-- proven (false: no slot of the job came up yet, so this does not show that jobs of its pool work)
 -- answers: JSON {outcome, leases [{learner, slot, fields…}]}; FENCED: another copy is this job;
 -- GONE: Redis does not know the claim. First write: freeing, so that a full fabric can be worked off.
 local name = key('job', args.job)
@@ -35,7 +36,8 @@ for i, id in ipairs(queue) do
   granted[i] = { learner = id, slot = slot, token = learner.token, holder = learner.holder }
 end
 if #granted > 0 then
-  redis.call('HSET', name, 'request', args.request, 'granted', cjson.encode(granted), 'acquired', '1')
+  redis.call('HSET', name, 'request', args.request, 'granted', cjson.encode(granted))
+  if args.proven then redis.call('HSET', name, 'acquired', '1') end
 end
 redis.call('ZADD', key('jobs'), int(NOW), args.job)
 return answer(granted)

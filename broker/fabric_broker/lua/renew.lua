@@ -1,7 +1,8 @@
 -- uses: move lease judge
 -- Renews what an agent holds; looks and reaps on the way. An expired lease that nobody reaped is renewed too; one
 -- that Redis forgot (its last second was lost and nobody held the learner since) is restored.
--- args: job, nonce, ttl (ms), holds [[learner, token, slot, echoed command number]]
+-- args: job, nonce, ttl (ms), holds [[learner, token, slot, echoed command number]], proof (true: a slot of the job
+-- came up, so what it acquired unproven counts)
 -- answers: JSON {outcome, now, commands {learner: "<n>:<verb>"}, known {learner: [seq, checkpoint number]}, fenced
 -- [learner], restored [learner]}; FENCED: another copy is this job; GONE: the claim is unknown.
 -- First write: freeing (ZADD of leases would be refused when memory is full).
@@ -30,6 +31,7 @@ for _, hold in ipairs(args.holds) do
   end
 end
 reap()
+if args.proof then redis.call('HSET', key('job', args.job), 'acquired', '1') end
 redis.call('ZADD', key('jobs'), int(NOW), args.job)
 local answer = cjson.encode({ outcome = 'OK', now = NOW, commands = commands, known = known })
 return string.sub(answer, 1, -2) .. ',"fenced":' .. list(fenced) .. ',"restored":' .. list(restored) .. '}'

@@ -58,7 +58,7 @@ def show(start: Opening, name: str, *, script: bool) -> None:
         return
     click.echo(f"pool = {found.name}")
     click.echo(f"jobs = {found.jobs}")
-    for setting, value in found.spec.to_dict().items():
+    for setting, value in {**found.spec.to_dict(), "executor": found.spec.executor}.items():
         click.echo(f"{setting} = {'–' if value in (None, [], {}) else value}")
     reasons(because)
 

@@ -171,7 +171,9 @@ def selection(spec: PBS) -> str:
     if spec.select:
         return spec.select
     memory = f":mem={spec.memory.lower()}" if spec.memory else ""
-    return f"{spec.nodes}:ncpus={spec.cores_per_node}{memory}"
+    # The node file names a node so often: that is where an mpiexec puts its ranks.
+    ranks = f":mpiprocs={spec.cores_per_node}" if spec.executor == "mpi4py" else ""
+    return f"{spec.nodes}:ncpus={spec.cores_per_node}{ranks}{memory}"
 
 
 def read_listing(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Seen]:

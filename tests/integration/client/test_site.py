@@ -45,8 +45,8 @@ def request(fabric: Fabric, pool: str) -> Request:
 def test_show_prints_the_sites_template_and_the_qsub_that_goes_with_one(
     cli: Cli, fabric: Fabric, etc: Path
 ) -> None:
-    pools.define(fabric.broker, "cpu", Slurm(partition="main", slots=3), 4)
-    pools.define(fabric.broker, "old", PBS(queue="workq"), 4)
+    pools.define(fabric.broker, "cpu", Slurm(partition="main", slots=3), 4, fabric.signer)
+    pools.define(fabric.broker, "old", PBS(queue="workq"), 4, fabric.signer)
     plain = cli("pool", "show", "cpu", "--script").stdout
     (etc / "templates" / "slurm.sh.j2").write_text(EXTENDED)
     shown = cli("pool", "show", "cpu", "--script").stdout
@@ -72,7 +72,7 @@ def test_what_is_shown_is_what_a_real_slurm_gets(
     if extended:
         (etc / "templates" / "slurm.sh.j2").write_text(EXTENDED.replace("--licenses=", "--comment="))
     spec = Slurm(partition="main", walltime=600, env={"A": "b 'c' $d"}, preamble=["false"], memory="100M")
-    pools.define(fabric.broker, "cpu", spec, 1)
+    pools.define(fabric.broker, "cpu", spec, 1, fabric.signer)
     shown = cli("pool", "show", "cpu", "--script").stdout
     wanted = request(fabric, "cpu")
     (its_id,) = SlurmScheduler(home).submit(wanted).values()

@@ -77,7 +77,15 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("executor", ["serial", "process-pool", pytest.param("loky", marks=pytest.mark.long)])
+FAR = [
+    pytest.param("dask", marks=[pytest.mark.long, pytest.mark.needs("dask")]),
+    pytest.param("ipyparallel", marks=[pytest.mark.long, pytest.mark.needs("ipyparallel")]),
+]
+
+
+@pytest.mark.parametrize(
+    "executor", ["serial", "process-pool", pytest.param("loky", marks=pytest.mark.long), *FAR]
+)
 def test_nothing_of_a_killed_slot_is_left_and_the_server_goes_on(site, tmp_path, executor):
     async def main() -> None:
         slot = await at_work(site.agent, endless(site.signer, tmp_path, executor))
@@ -112,7 +120,7 @@ def test_nothing_of_a_killed_fork_server_is_left_and_it_is_told(home, signer, tm
 
 AGENT = """
 import asyncio, sys, time
-sys.path[:0] = sys.argv[3:]
+sys.path[:0] = sys.argv[4:]
 from pathlib import Path
 from fabric_broker.home import Home
 from fabric_broker.signing import Signer, load_key
@@ -123,7 +131,7 @@ async def main():
     home = Home(sys.argv[1])
     signer = Signer(load_key(home.work_key), "default")
     async with Agent(home.path) as agent:
-        for executor in ("serial", "process-pool"):
+        for executor in sys.argv[3].split(","):
             await at_work(agent, endless(signer, Path(sys.argv[2]) / executor, executor))
         print("at work", flush=True)
         await asyncio.sleep(1000)
@@ -132,14 +140,16 @@ asyncio.run(main())
 """
 
 
-def test_nothing_of_a_killed_agent_is_left(home, tmp_path):
-    command = [sys.executable, "-c", AGENT, str(home.path), str(tmp_path), *sys.path]
+@pytest.mark.parametrize("executors", ["serial,process-pool", *FAR])
+def test_nothing_of_a_killed_agent_is_left(home, tmp_path, executors):
+    command = [sys.executable, "-c", AGENT, str(home.path), str(tmp_path), executors, *sys.path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as agent:
         try:
             assert agent.stdout is not None
             assert agent.stdout.readline() == "at work\n"
             others = below(agent.pid)
-            assert len(others) >= 5  # the server, two slots, two workers
+            # The server, a slot for each executor, two workers.
+            assert len(others) >= 3 + len(executors.split(","))
         finally:
             agent.kill()
     wait_until_gone(others)

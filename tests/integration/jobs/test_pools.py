@@ -19,12 +19,14 @@ import pytest
 
 from fabric_broker.errors import UsageError
 from fabric_broker.memo import Memo
-from fabric_jobs import channel
+from fabric_jobs import channel, executors
 from fabric_jobs.drive import Course, EvaluationError, ExhaustedError, Options, Stop
 from fabric_jobs.evaluate import Missing
-from fabric_jobs.executors import Pool, describe_exit
+from fabric_jobs.executors import Pool
 from fabric_jobs.finished import Finished
 from fabric_jobs.pooled import Pooled
+from fabric_jobs.processes import Processes, process_pool
+from fabric_jobs.workers import Kind, NoWorkersError, Wanted, describe_exit
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -74,7 +76,7 @@ def kind() -> str:
 
 @pytest.fixture
 def desk(kind) -> Iterator[Desk]:
-    pool = Pool(kind, 2)
+    pool = Pool(kind, Wanted(2))
     yield Desk(pool)
     workers = workers_of(pool)
     pool.close()
@@ -82,7 +84,10 @@ def desk(kind) -> Iterator[Desk]:
 
 
 def workers_of(pool: Pool) -> list[int]:
-    return [process.pid for process in pool._processes]
+    workers: Any = pool._workers
+    if isinstance(workers, Processes):
+        return [process.pid for process in workers._processes]
+    return list((workers._children if pool.name == "dask" else workers._engines).pids)
 
 
 def lives(pid: int) -> bool:
@@ -115,8 +120,17 @@ def evaluations(folder: Path) -> Counter[str]:
     return Counter({path.name: len(path.read_text().splitlines()) for path in folder.iterdir()})
 
 
-# loky's workers are new interpreters that import adaptive, so they are slow to start.
-EACH_KIND = pytest.mark.parametrize("kind", ["process-pool", pytest.param("loky", marks=pytest.mark.long)])
+# The workers of the others are new interpreters, so they are slow to start.
+SLOW_START = pytest.mark.timeout(500)
+EACH_KIND = pytest.mark.parametrize(
+    "kind",
+    [
+        "process-pool",
+        pytest.param("loky", marks=pytest.mark.long),
+        pytest.param("dask", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("dask")]),
+        pytest.param("ipyparallel", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("ipyparallel")]),
+    ],
+)
 
 
 @EACH_KIND
@@ -141,14 +155,14 @@ def test_the_workers_are_warm_for_the_next_learner(desk):
 
 def test_a_function_travels_as_often_as_there_are_workers_and_on_demand(desk, monkeypatch):
     with_code = 0
-    submit = desk.pool._executor.submit
+    submit = desk.pool._workers._executor.submit
 
     def count(evaluate, digest, code, body):
         nonlocal with_code
         with_code += code is not None
         return submit(evaluate, digest, code, body)
 
-    monkeypatch.setattr(desk.pool._executor, "submit", count)
+    monkeypatch.setattr(desk.pool._workers._executor, "submit", count)
     desk.run(sequence(lambda x: x, 60), done)
     assert 2 <= with_code < 20
 
@@ -368,7 +382,7 @@ def test_loky_workers_are_initialized():
     def initialize():
         os.environ["INITIALIZED"] = "yes"
 
-    pool = Pool("loky", 1, cloudpickle.dumps(initialize))
+    pool = Pool("loky", Wanted(1, cloudpickle.dumps(initialize)))
     learner = sequence(lambda x: os.environ.get("INITIALIZED"), 2)
     try:
         Desk(pool).run(learner, done)
@@ -378,8 +392,18 @@ def test_loky_workers_are_initialized():
 
 
 def test_an_unknown_executor_is_refused():
-    with pytest.raises(UsageError, match="'mpi' is none of serial, process-pool, loky"):
-        Pool("mpi", 2)
+    with pytest.raises(UsageError, match="'mpi' is none of serial, process-pool, loky, dask"):
+        Pool("mpi", Wanted(2))
+
+
+def test_workers_that_cannot_be_had_again_end_the_slot(monkeypatch):
+    monkeypatch.setattr(executors, "KINDS", {"one world": Kind(process_pool, rebuilt=False)})
+    pool = Pool("one world", Wanted(1))
+    try:
+        with pytest.raises(NoWorkersError, match="one world died of SIGKILL; this slot cannot get others"):
+            Desk(pool).run(sequence(lambda x: os.kill(os.getpid(), signal.SIGKILL), 2), done)
+    finally:
+        pool.close()
 
 
 def test_exit_codes_read_as_words():
@@ -394,3 +418,18 @@ def test_exit_codes_read_as_words():
 def test_a_future_is_a_standard_one(desk):
     desk.pool.use(abs)
     assert isinstance(desk.pool.submit(-1), Future)
+
+
+def test_a_worker_that_dies_during_a_stop_costs_no_time_for_another_pool(desk, tmp_path):
+    def die(x):
+        note(tmp_path, x)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    stop = Stop("drain", save=True)
+    learner = sequence(die, 4)
+    assert desk.run(learner, done, lambda: stop if evaluations(tmp_path) else None) is stop
+    assert desk.warned == []
+    second = sequence(lambda x: x, 4)
+    assert desk.run(second, done) is None
+    assert len(second.data) == 4

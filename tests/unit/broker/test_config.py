@@ -112,6 +112,8 @@ def test_every_setting_has_a_doc_and_all_but_pools_a_variable():
         "redis_server",
         "run_dir",
         "poll_interval",
+        "mpiexec",
+        "start_timeout",
         "jobs",
         "young_deaths",
         "pools",

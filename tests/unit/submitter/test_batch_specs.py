@@ -8,7 +8,7 @@ from fabric_broker.errors import UsageError
 from fabric_broker.home import Home
 from fabric_submitter.adapters.scheduler import Request
 from fabric_submitter.scripts import render
-from fabric_submitter.specs import Slurm, spec_from_dict
+from fabric_submitter.specs import PBS, Slurm, spec_from_dict
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,13 @@ from fabric_submitter.specs import Slurm, spec_from_dict
 def test_what_cannot_be_is_named(values, names):
     with pytest.raises(UsageError, match=names):
         Slurm(**values)
+
+
+@pytest.mark.parametrize("executor", ["dask", "ipyparallel"])
+def test_only_srun_starts_workers_on_several_nodes(executor):
+    assert Slurm(nodes=2, cores=4, executor=executor).cores_per_node == 2
+    with pytest.raises(UsageError, match=f"the workers of {executor} are all on one node in a pbs job"):
+        PBS(nodes=2, cores=4, executor=executor)
 
 
 def test_a_directive_may_set_what_the_spec_leaves_open():

@@ -1,11 +1,14 @@
 """Specs say what is wrong when they are made, and survive the way through a pool's record."""
 
 import json
+import pickle
 from datetime import timedelta
 
 import pytest
 
-from fabric_broker.errors import UsageError
+from fabric_broker.errors import SignatureError, UsageError
+from fabric_broker.factory import opened
+from fabric_broker.signing import Signer
 from fabric_submitter.specs import Local, check_jobs, spec_from_dict
 
 
@@ -22,6 +25,9 @@ from fabric_submitter.specs import Local, check_jobs, spec_from_dict
         ({"grace": -1}, "grace"),
         ({"idle_timeout": "60"}, "idle_timeout"),
         ({"executor": "threads"}, "executor"),
+        ({"executor": "module:function()"}, "MODULE:FUNCTION"),
+        ({"executor": {"name": "m:f"}}, "no factory"),
+        ({"executor": 3}, "executor"),
         ({"env": {"A B": "1"}}, "A B"),
         ({"env": {"A": 1}}, "A"),
         ({"env": {"FABRIC_JOB": "mine"}}, "FABRIC_JOB"),
@@ -52,6 +58,28 @@ def test_a_spec_comes_back_from_json_as_it_was():
         cores=2, slots=3, executor="loky", env={"A": "ä b"}, python="/usr/bin/python3", preamble=["x", "y"]
     )
     assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_what_makes_an_executor_travels_signed_and_not_otherwise():
+    signer = Signer(b"k" * 32, "default")
+    spec = Local(executor=lambda: None)
+    assert spec.executor_kind == "factory"
+    with pytest.raises(UsageError, match="signed before it travels"):
+        spec.to_dict()
+    signed = spec.signed(signer)
+    assert spec_from_dict(json.loads(json.dumps(signed.to_dict()))) == signed == signed.signed(signer)
+    name, pickled = opened(signer, signed.to_dict()["executor"]["code"])
+    assert name.endswith("<lambda>")
+    assert pickle.loads(pickled)() is None
+    with pytest.raises(SignatureError):
+        opened(Signer(b"k" * 32, "another fabric"), signed.to_dict()["executor"]["code"])
+
+
+def test_a_function_in_text_is_signed_as_well():
+    signer = Signer(b"k" * 32, "default")
+    spec = Local(executor="package.module:make").signed(signer)
+    assert opened(signer, spec.to_dict()["executor"]["code"]) == ("package.module:make", b"")
+    assert Local(executor="dask").signed(signer) == Local(executor="dask")
 
 
 def test_a_table_without_a_kind_is_local():

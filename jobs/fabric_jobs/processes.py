@@ -1,0 +1,94 @@
+"""The workers of process-pool and loky: processes below the slot."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from typing import Any, Final
+
+from .evaluate import start_worker
+from .workers import Wanted, describe_exit
+
+_CLOSE_S: Final = 5.0
+_DEATH_S: Final = 0.5
+
+
+def process_pool(wanted: Wanted) -> Processes:
+    """Workers that are forked from the slot."""
+    pool = ProcessPoolExecutor(
+        wanted.workers,
+        # Forked: the workers have what the slot imported and initialized, at no cost. Python makes them all at the
+        # first submit, from the slot's main thread, as the parent-death signal wants it.
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=start_worker,
+        initargs=(os.getpid(), None),
+    )
+    return Processes(pool, {"cancel_futures": True})
+
+
+def loky(wanted: Wanted) -> Processes:
+    """Workers that are new interpreters."""
+    from loky import ProcessPoolExecutor as LokyExecutor
+
+    pool: Executor = LokyExecutor(
+        wanted.workers,
+        timeout=None,  # workers that end when idle would be missed by the next learner
+        initializer=start_worker,
+        initargs=(os.getpid(), wanted.initializer),
+    )
+    return Processes(pool, {"kill_workers": True})
+
+
+class Processes:
+    """Workers of an executor that keeps them as `_processes`; see `Workers`.
+
+    Parameters
+    ----------
+    dropping
+        What the executor's `shutdown` calls "drop what has not begun".
+    """
+
+    def __init__(self, executor: Executor, dropping: Mapping[str, bool]) -> None:
+        self._executor = executor
+        self._dropping = dropping
+        self._processes: list[Any] = []
+
+    def submit(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        """Start a call; see `Workers.submit`."""
+        future = self._executor.submit(function, *args)
+        self._processes = list((getattr(self._executor, "_processes", None) or {}).values())
+        return future
+
+    def bury(self) -> str:
+        """End what a broken executor left; see `Workers.bury`."""
+        died = self._deaths()
+        self._executor.shutdown(wait=False)
+        self._kill()
+        return died
+
+    def close(self) -> None:
+        """End the workers; see `Workers.close`."""
+        self._executor.shutdown(wait=False, **self._dropping)
+        self._kill()
+
+    def _deaths(self) -> str:
+        # The thread of the executor may be about to collect the exit codes.
+        deadline = time.monotonic() + _DEATH_S
+        while True:
+            # A broken executor ends the other workers by SIGTERM: those are not the cause.
+            codes = {process.exitcode for process in self._processes} - {None, 0, -signal.SIGTERM}
+            if codes or time.monotonic() >= deadline:
+                return ", ".join(sorted(map(describe_exit, codes))) or "a cause it did not tell"
+            time.sleep(0.005)
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            if process.exitcode is None:  # not reaped, so the pid is still its own
+                os.kill(process.pid, signal.SIGKILL)
+        for process in self._processes:
+            process.join(_CLOSE_S)
+        self._processes = []

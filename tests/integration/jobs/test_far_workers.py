@@ -1,0 +1,161 @@
+"""Workers of dask and ipyparallel that a slot starts as programs: how they come, what is said when they do not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import psutil
+import pytest
+from tests.integration.jobs.test_pools import Desk, done, lives, sequence, workers_of
+
+from fabric_jobs.executors import Pool
+from fabric_jobs.workers import NoWorkersError, Wanted
+
+pytestmark = pytest.mark.timeout(500)
+
+DASK = pytest.param("dask", marks=pytest.mark.needs("dask"))
+IPYPARALLEL = pytest.param("ipyparallel", marks=pytest.mark.needs("ipyparallel"))
+EACH_KIND = pytest.mark.parametrize("kind", [DASK, IPYPARALLEL])
+MODULES = {"dask": "distributed", "ipyparallel": "ipyparallel"}
+
+
+@pytest.fixture
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which the slot is."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder for temporary files, where nothing with a secret may be left."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    yield folder
+    assert not list(folder.rglob("fabric-*"))
+
+
+def initialize() -> None:
+    os.environ["INITIALIZED"] = "yes"
+
+
+@EACH_KIND
+def test_workers_come_work_where_the_run_is_at_home_and_a_killed_one_is_replaced(cwd, left, kind):
+    pool = Pool(kind, Wanted(1, cloudpickle.dumps(initialize)))
+    try:
+        (pid,) = workers_of(pool)
+        assert_only_loopback(pid)
+        assert not list(left.rglob("invitation.json"))
+        shift = 3
+        first = sequence(
+            lambda x: (x + shift, os.getpid(), str(Path.cwd()), os.environ.get("INITIALIZED")), 3
+        )
+        desk = Desk(pool)
+        assert desk.run(first, done) is None
+        assert list(first.data.values()) == [(x + 3, pid, str(cwd), "yes") for x in range(3)]
+        os.kill(pid, signal.SIGKILL)
+        second = sequence(lambda x: os.getpid(), 3)
+        assert desk.run(second, done) is None
+        assert set(second.data.values()) == set(workers_of(pool)) != {pid}
+        assert f"a worker of the {kind} died of SIGKILL; the pool was rebuilt" in desk.warned
+        processes = psutil.Process().children(recursive=True)
+    finally:
+        pool.close()
+    assert not [each for each in processes if lives(each.pid)]
+    assert not list(cwd.iterdir())
+
+
+def assert_only_loopback(pid: int) -> None:
+    """What these processes listen on is reached from this host only."""
+    for process in (psutil.Process(), psutil.Process(pid)):
+        for each in process.net_connections("inet"):
+            if each.status == psutil.CONN_LISTEN:
+                assert each.laddr.ip == "127.0.0.1"
+
+
+@pytest.mark.needs("dask")
+@pytest.mark.long
+def test_nobody_without_the_certificate_speaks_to_a_dask_scheduler():
+    from distributed import Client
+
+    pool = Pool("dask", Wanted(1))
+    workers: Any = pool._workers
+    try:
+        address = workers._cluster.scheduler_address
+        assert address.startswith("tls://127.0.0.1:")
+        with pytest.raises((OSError, TypeError)):
+            Client(address, timeout=2, set_as_default=False)
+        with pytest.raises((OSError, TypeError)):
+            Client(address.replace("tls", "tcp"), timeout=2, set_as_default=False)
+    finally:
+        pool.close()
+
+
+def fail() -> None:
+    raise LookupError("no table here")
+
+
+def hang() -> None:
+    time.sleep(600)
+
+
+@EACH_KIND
+@pytest.mark.long
+def test_workers_that_end_before_they_come_are_counted_and_quoted(kind, left):
+    with pytest.raises(
+        NoWorkersError, match=r"0 of 2 .* came before one of them ended \(exit code 1\)"
+    ) as caught:
+        Pool(kind, Wanted(2, cloudpickle.dumps(fail)))
+    assert "LookupError: no table here" in str(caught.value)
+    assert not of_kind(kind)
+
+
+@EACH_KIND
+@pytest.mark.long
+def test_workers_that_do_not_come_are_waited_for_until_the_deadline(kind, left):
+    with pytest.raises(NoWorkersError, match=r"0 of 2 .* came within 15 s"):
+        Pool(kind, Wanted(2, cloudpickle.dumps(hang), start_s=15))
+    assert not of_kind(kind)
+
+
+def of_kind(kind: str) -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [each for each in children if any(kind in word for word in each.cmdline())]
+
+
+@pytest.mark.parametrize("kind", ["dask", "ipyparallel"])
+def test_a_missing_library_is_named_with_its_extra(kind, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "fabric_jobs.missing.find_spec", lambda name: None if name == MODULES[kind] else find(name)
+    )
+    extra = rf"{MODULES[kind]} is not installed here: pip install 'adaptive-fabric\[{kind}\]'"
+    with pytest.raises(NoWorkersError, match=extra):
+        Pool(kind, Wanted(1))
+
+
+@pytest.mark.needs("ipyparallel")
+@pytest.mark.long
+def test_a_killed_controller_costs_new_engines_and_no_learner():
+    pool = Pool("ipyparallel", Wanted(1))
+    workers: Any = pool._workers
+    try:
+        before = workers_of(pool)
+        os.kill(workers._controller.pids[0], signal.SIGKILL)
+        learner = sequence(lambda x: x, 3)
+        assert Desk(pool).run(learner, done) is None
+        assert len(learner.data) == 3
+        assert set(workers_of(pool)).isdisjoint(before)
+    finally:
+        pool.close()

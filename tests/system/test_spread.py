@@ -1,0 +1,111 @@
+"""One learner over two nodes of a real SLURM: its workers are started by srun, one per core of the allocation."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import adaptive
+import pytest
+from tests.slurm import Slurm as Cluster
+from tests.system.batch import LONG, OnSlurm, reachable
+from tests.system.processes import EvaluationLog, Process, of_home, of_job, wait_for
+
+from adaptive_fabric import Run
+from fabric_broker.home import Home
+
+pytestmark = [pytest.mark.long, pytest.mark.needs("slurm"), pytest.mark.timeout(500)]
+
+KINDS = [
+    pytest.param("dask", "dask_worker", marks=pytest.mark.needs("dask")),
+    pytest.param("ipyparallel", "ipyparallel_engine", marks=pytest.mark.needs("ipyparallel")),
+]
+
+
+@pytest.fixture
+def on_slurm(
+    home: Home, slurm: Cluster, log: EvaluationLog, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[OnSlurm]:
+    with reachable(home, monkeypatch) as fabric:
+        yield OnSlurm(fabric, home, log, slurm)
+        slurm.run("scancel", "--me")
+
+
+def start(on_slurm: OnSlurm, executor: str, folder: Path, *, until: Path | None = None) -> Run:
+    """One learner over two nodes with two cores each; its goal also waits for a file."""
+    on_slurm.pool(jobs=1, executor=executor, nodes=2, cores=4)
+
+    def where(x: float) -> float:
+        import os
+        import time
+        from pathlib import Path
+
+        (Path(folder) / f"{os.environ['SLURMD_NODENAME']}-{os.getpid()}").touch()
+        time.sleep(0.05)
+        return x * x
+
+    def goal(learner: Any) -> bool:
+        return learner.npoints >= 40 and (until is None or until.exists())
+
+    return on_slurm.fabric.submit([adaptive.Learner1D(where, (-1, 1))], goal=goal, pool="batch")
+
+
+def workers(on_slurm: OnSlurm, module: str) -> list[Process]:
+    return [
+        each
+        for each in of_home(on_slurm.home.path)
+        if f"fabric_jobs.{module}" in each.command and "srun" not in each.command
+    ]
+
+
+@pytest.mark.parametrize(("executor", "module"), KINDS)
+def test_a_killed_worker_costs_new_ones_and_a_killed_slot_takes_them_along(
+    on_slurm, tmp_path, executor, module
+):
+    folder, until = tmp_path / "workers", tmp_path / "until"
+    folder.mkdir()
+    run = start(on_slurm, executor, folder, until=until)
+    on_slurm.works(run)
+    first = workers(on_slurm, module)
+    assert len(first) == 4
+    os.kill(first[0].pid, signal.SIGKILL)
+    wait_for(lambda: others(on_slurm, module, first), "new workers", LONG)
+    (job,) = [job.id for job in on_slurm.fabric.jobs()]
+    (slot,) = of_job(on_slurm.home.path, job, "slot")
+    log = on_slurm.home.job_log(job)
+    wait_for(lambda: "the pool was rebuilt" in log.read_text(), "word of them", LONG)
+    second = others(on_slurm, module, first)
+    os.kill(slot.pid, signal.SIGKILL)
+    wait_for(lambda: not same(second, workers(on_slurm, module)), "the end of the slot's workers", LONG)
+    wait_for(lambda: others(on_slurm, module, first + second), "those of the next slot", LONG)
+    until.touch()
+    on_slurm.done(run)
+    assert [record.attempts for record in run.learners()] == [0]
+    assert not workers(on_slurm, module)
+
+
+def others(on_slurm: OnSlurm, module: str, known: list[Process]) -> list[Process]:
+    """Four workers that are none of those, once there are."""
+    found = [each for each in workers(on_slurm, module) if each.pid not in {one.pid for one in known}]
+    return found if len(found) == 4 else []
+
+
+def same(some: list[Process], now: list[Process]) -> set[int]:
+    return {each.pid for each in some} & {each.pid for each in now}
+
+
+@pytest.mark.parametrize(("executor", "module"), KINDS)
+def test_one_learner_has_workers_on_two_nodes(on_slurm, tmp_path, executor, module):
+    folder = tmp_path / "workers"
+    folder.mkdir()
+    run = start(on_slurm, executor, folder)
+    on_slurm.done(run)
+    came = sorted(path.name.split("-")[0] for path in folder.iterdir())
+    assert len(came) == 4
+    assert len(set(came)) == 2
+    assert came[0] == came[1]
+    assert came[2] == came[3]
+    assert not workers(on_slurm, module)
