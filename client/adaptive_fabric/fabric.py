@@ -208,7 +208,8 @@ class Fabric:
         initializer
             A function without arguments, called in each slot before the first learner.
         runner_kwargs
-            Any of ntasks, retries, raise_if_retries_exceeded of adaptive's runners.
+            Any of ntasks, retries, raise_if_retries_exceeded of adaptive's runners, and cache: a folder that keeps
+            evaluations for learners and runs of the same function.
 
         Raises
         ------

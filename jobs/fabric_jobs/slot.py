@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import cloudpickle
@@ -18,6 +19,7 @@ from fabric_broker.signing import Signer
 from fabric_broker.store import Store
 
 from . import channel
+from .cache import Cache
 from .channel import AgentGone, Down, Up
 from .drive import Course, EvaluationError, Options, Stop, serial, shown
 from .evaluate import Failure, failure_of, show_lines_at_once
@@ -29,6 +31,7 @@ from .lease import LeaseOrder
 from .pooled import Pooled
 from .restore import restore
 from .saving import Saver
+from .usage import Usage
 
 TEXT_CHARS: Final = 2_000
 TRACEBACK_CHARS: Final = 16_000
@@ -169,7 +172,11 @@ class _Held:
         self._goal = goal_of(run.goal, restored.learner, leased_s=order.leased_s)
         finished = Finished(slot.up, order.seq)
         self._saver = Saver(order, restored, finished, slot.signer, slot.send)
-        self._course = Course(finished, self._look, restored.memo, slot.warn, run.options)
+        folder, cache = run.options.cache, None
+        if folder is not None:
+            cache = Cache(Path(folder), slot.signer, restored.learner.function, slot.warn)
+        self._course = Course(finished, self._look, restored.memo, slot.warn, run.options, cache=cache)
+        self._usage = Usage()
         self._status_due = time.monotonic() + order.log_interval
 
     def run(self) -> None:
@@ -210,8 +217,18 @@ class _Held:
         self._saver.tick()
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + self._order.log_interval
-            self._slot.send(Up.STATUS, {**self._saver.progress(), "seq": self._course.finished.seq})
+            self._slot.send(Up.STATUS, self._status())
         return stop
+
+    def _status(self) -> dict[str, Any]:
+        cpu, memory = self._usage.since_last()
+        return {
+            **self._saver.progress(),
+            "seq": self._course.finished.seq,
+            "overhead": self._course.effort.overhead(),
+            "cpu": cpu,
+            "memory": memory,
+        }
 
     def _save_done(self) -> Failure | None:
         """Save a learner that reached its goal; it is not done if that fails."""

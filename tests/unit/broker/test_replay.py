@@ -42,6 +42,10 @@ def pick(result):
     return result["y"]
 
 
+def savers_children():
+    return [adaptive.Learner1D(as_dict, bounds) for bounds in ((-1, 1), (-2, 2))]
+
+
 MAKERS = {
     "Learner1D": lambda: adaptive.Learner1D(square, (-1, 1)),
     "Learner2D": lambda: adaptive.Learner2D(both, [(-1, 1), (-1, 1)]),
@@ -53,6 +57,12 @@ MAKERS = {
         [adaptive.Learner1D(square, (-1, 1)), adaptive.Learner1D(square, (-2, 2))]
     ),
     "DataSaver": lambda: adaptive.DataSaver(adaptive.Learner1D(as_dict, (-1, 1)), arg_picker=pick),
+    "DataSaver of BalancingLearner": lambda: adaptive.DataSaver(
+        adaptive.BalancingLearner(savers_children()), arg_picker=pick
+    ),
+    "BalancingLearner of DataSaver": lambda: adaptive.BalancingLearner(
+        [adaptive.DataSaver(child, arg_picker=pick) for child in savers_children()]
+    ),
     "IntegratorLearner": lambda: adaptive.IntegratorLearner(hard, (0, 3), tol=1e-10),
 }
 
