@@ -198,6 +198,8 @@ class _Held:
             failure = self._save_done()
         elif stop is None or stop.save:
             self._save_or_warn()
+        else:
+            self._saver.abandon()
         if failure is not None:
             self._slot.raised(failure, point, self._saver.progress())
         elif stop is not None:
