@@ -13,6 +13,7 @@ from typing import Any, Final
 from fabric_broker.memo import NOTHING
 
 from .asking import ask_of
+from .coroutines import Coroutines
 from .drive import LOOK_S, Course, EvaluationError, Stop, exhausted, give_up, told_from
 from .evaluate import Answer, Failure, Missing, Value, failure_of
 from .executors import Pool
@@ -48,7 +49,7 @@ class Pooled:
     The pool may be at work on abandoned points of the learner before; those are not waited for.
     """
 
-    def __init__(self, learner: Any, goal: Goal, pool: Pool, course: Course) -> None:
+    def __init__(self, learner: Any, goal: Goal, pool: Pool | Coroutines, course: Course) -> None:
         self._learner = learner
         self._goal = goal
         self._pool = pool

@@ -7,7 +7,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from fabric_broker.store import Store
 from . import channel
 from .cache import Cache
 from .channel import AgentGone, Down, Up
+from .coroutines import Coroutines, is_async
 from .drive import Course, EvaluationError, Options, Stop, serial, shown
 from .evaluate import Failure, failure_of, show_lines_at_once
 from .executors import Pool
@@ -65,6 +66,7 @@ class Slot:
         self._node = node
         self._run: _Run | None = None
         self._pool: Pool | None = None
+        self._coroutines: Coroutines | None = None
         self.pid = os.getpid()
 
     def serve(self) -> None:
@@ -132,7 +134,7 @@ class Slot:
     def drive(self, learner: Any, goal: Goal, order: LeaseOrder, course: Course) -> Stop | None:
         """Evaluate in this process, or in the pool that the order names."""
         if order.executor == "serial":
-            return serial(learner, goal, course)
+            return self._here(learner, goal, course)
         pool = self._pool
         if pool is not None and (pool.name, pool.workers) != (order.executor, order.cores):
             pool.close()
@@ -143,6 +145,15 @@ class Slot:
             code = None if initializer is None else cloudpickle.dumps(initializer)
             pool = self._pool = Pool(order.executor, order.cores, code)
         return Pooled(learner, goal, pool, course).run()
+
+    def _here(self, learner: Any, goal: Goal, course: Course) -> Stop | None:
+        if not is_async(learner):
+            return serial(learner, goal, course)
+        # As in adaptive, coroutines are awaited one after another unless the run says how many at a time.
+        options = replace(course.options, ntasks=course.options.ntasks or 1)
+        if self._coroutines is None:
+            self._coroutines = Coroutines(options.ntasks or 1)
+        return Pooled(learner, goal, self._coroutines, replace(course, options=options)).run()
 
     def raised(
         self, failure: Failure, point: str | None = None, so_far: dict[str, Any] | None = None

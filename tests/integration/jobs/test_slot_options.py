@@ -116,14 +116,8 @@ def test_module_globals_last_from_learner_to_learner(site, tmp_path, monkeypatch
     assert len({pid for pid, _ in found}) == 1
 
 
-@pytest.mark.parametrize(
-    "executor",
-    [
-        "serial",
-        pytest.param("process-pool", marks=pytest.mark.long),
-        pytest.param("loky", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("executor", ["serial", "process-pool", "loky"])
 def test_numerical_libraries_have_the_threads_that_were_asked_for(tmp_path, executor):
     """They read that when they are imported, which happens in the fork server, or in loky's fresh interpreters."""
 
@@ -179,3 +173,82 @@ def test_forked_workers_have_what_the_slot_initialized(site, tmp_path):
         return found
 
     assert set(site.new_slot(act)) == {"x"}
+
+
+UNDER_WAY: list[Any] = []
+
+
+async def doubled(x: Any) -> Any:
+    UNDER_WAY.append(x)
+    await asyncio.sleep(0.02)
+    found = len(UNDER_WAY)
+    UNDER_WAY.remove(x)
+    return 2 * x, found
+
+
+@pytest.mark.parametrize("ntasks", [None, 4])
+def test_async_functions_are_awaited_in_the_slot(site, tmp_path, ntasks):
+    kwargs = {} if ntasks is None else {"ntasks": ntasks}
+    ledger = Ledger(site.signer, tmp_path, items(doubled, 20), runner_kwargs=kwargs)
+    site.run(ledger)
+    assert ledger.ending()[0] is Up.DONE, ledger.ending()
+    data = load(ledger, items(abs, 20)).data
+    assert [value for value, _ in data.values()] == [2 * x for x in range(20)]
+    assert max(found for _, found in data.values()) == (ntasks or 1)
+
+
+async def first_of(x: Any) -> Any:
+    await asyncio.sleep(0.001)
+    return x**2
+
+
+@pytest.mark.parametrize("wrap", ["BalancingLearner", "DataSaver"])
+def test_async_functions_within_other_learners_are_awaited(site, tmp_path, wrap):
+    child = adaptive.Learner1D(first_of, (-1, 1))
+    learner = (
+        adaptive.BalancingLearner([child])
+        if wrap == "BalancingLearner"
+        else adaptive.DataSaver(child, arg_picker=abs)
+    )
+    ledger = Ledger(site.signer, tmp_path, learner, goal=lambda learner: learner.npoints >= 9)
+    site.run(ledger)
+    assert ledger.ending()[0] is Up.DONE, ledger.ending()
+    assert ledger.ending()[1]["npoints"] == 9
+
+
+async def fails(x: Any) -> Any:
+    if x == 2:
+        sys.exit(3)
+    return x
+
+
+def test_an_async_function_that_ends_the_slot_ends_its_learner_only(site, tmp_path):
+    async def act(slot: Seated) -> list[Any]:
+        ends = []
+        for n, function in enumerate([fails, doubled]):
+            ledger = Ledger(site.signer, tmp_path, items(function, 5), id=f"r0000000a.{n}")
+            ends.append((await slot.lease(ledger)).ending())
+        return ends
+
+    (first, record), (second, _) = site.new_slot(act)
+    assert (first, record["type"], record["point"]) == (Up.RAISED, "SystemExit", "(2, 2)")
+    assert second is Up.DONE
+
+
+def test_a_drain_waits_for_coroutines(site, tmp_path):
+    async def slow(x: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return x
+
+    ledger = Ledger(site.signer, tmp_path, items(slow, 30), runner_kwargs={"ntasks": 3})
+
+    async def act(slot: Seated) -> None:
+        def stop(frame: Any) -> None:
+            if frame.kind == Up.POINT and ledger.seq == 1:
+                slot.stop("drain")
+
+        await slot.lease(ledger, on_frame=stop)
+
+    site.new_slot(act)
+    assert ledger.ending()[0] is Up.STOPPED
+    assert 3 <= ledger.seq < 30

@@ -7,6 +7,7 @@ from typing import Any
 
 import adaptive
 import cloudpickle
+import numpy as np
 import pytest
 
 from fabric_broker.errors import BrokerError
@@ -149,6 +150,25 @@ def test_points_that_were_asked_but_have_no_value_are_asked_again():
 
     asked = [restored.ask(1)[0][0] for _ in range(100)]
     assert missing[0] in asked
+
+
+def test_data_with_a_value_of_another_shape_are_taken_one_by_one():
+    """adaptive makes one array of all values when there are many, which these do not fit in."""
+
+    def learner():
+        return adaptive.Learner1D(square, (-1, 1))
+
+    original = learner()
+    for n, x in enumerate([-1, 1, 0, 0.5, -0.5]):
+        original.tell(x, np.array([x, 1.0]) if n != 3 else np.ones((2, 3)))
+    with pytest.raises(ValueError, match="shape"):
+        learner()._set_data(original._get_data())
+
+    restored = learner()
+    set_data(restored, file_of(original))
+
+    assert repr(dict(restored.data)) == repr(dict(original.data))
+    assert restored.ask(3) == original.ask(3)
 
 
 def frame(pair: Any) -> bytes:

@@ -350,7 +350,7 @@ class OneAtATime(pooled.Pooled):
     """Lets the pool answer once before it collects."""
 
     def _collect(self, timeout: Any) -> Any:
-        self._pool.answer_one()  # type: ignore[attr-defined]
+        self._pool.answer_one()
         super()._collect(0.001)
 
 
@@ -371,7 +371,13 @@ DAMAGE = st.sampled_from([None, None, None, "truncate", "corrupt", "lose"])
 PLANS = st.lists(st.tuples(EVENTS, st.integers(0, 1), DAMAGE), min_size=1, max_size=5)
 
 
-SELDOM = ("BalancingLearner by loss", "BalancingLearner by npoints", "BalancingLearner by cycle")
+SELDOM = (
+    "BalancingLearner by loss",
+    "BalancingLearner by npoints",
+    "BalancingLearner by cycle",
+    "DataSaver of BalancingLearner",
+    "BalancingLearner of DataSaver",
+)
 """Those that are tested in the long run only."""
 AT_ONCE = ("Learner1D", "IntegratorLearner", "BalancingLearner")
 """Those whose late answers are tested in the normal run too; the others' in the long one."""
