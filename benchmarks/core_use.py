@@ -17,9 +17,12 @@ from benchmarks.stand import Stand
 from benchmarks.table import Budget, Row
 
 WORKERS = 2
-POINTS = 400
+POINTS = 250
 SECONDS = 0.01
-NTASKS: tuple[int | None, ...] = (None, WORKERS, WORKERS + 1, 2 * WORKERS)
+KINDS: dict[str, tuple[int | None, ...]] = {
+    "process-pool": (None, WORKERS, WORKERS + 1),
+    "loky": (None, WORKERS),
+}
 """Evaluations that run or are queued at a time; None: as the fabric chooses."""
 AHEAD = 4
 """What the fabric chooses for `SECONDS` and `WORKERS`."""
@@ -28,9 +31,9 @@ AHEAD = 4
 def measure(stand: Stand, rounds: int) -> list[Row]:
     """Percent of the workers' time, once they are warm, from a learner's lease to its done."""
     rows = []
-    for kind in ("process-pool", "loky"):
+    for kind, choices in KINDS.items():
         stand.fabric.pool(kind, Local(executor=kind, cores=WORKERS), jobs=1)
-        for ntasks in NTASKS:
+        for ntasks in choices:
             talk(f" {kind}, ntasks {ntasks}")
             result = paired(rounds, _fabric(stand, kind, ntasks), _runner(kind, ntasks))
             queued = f"ntasks={ntasks}" if ntasks else f"as it comes: {AHEAD} at a time"
