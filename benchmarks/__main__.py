@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import (
     agent_memory,
     bench_tui,
+    core_use,
     help_time,
     reassign,
     replacement,
@@ -31,6 +32,7 @@ ALL = {
         serial_slot,
         two_slots,
         short_learners,
+        core_use,
         reassign,
         replacement,
         submitter_load,

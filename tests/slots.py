@@ -134,9 +134,10 @@ class Ledger:
 class Agent:
     """Forks real slots and talks with them; use it in an event loop, as a context."""
 
-    def __init__(self, home: Path, fabric: str = "default", **env: str) -> None:
+    def __init__(self, home: Path, fabric: str = "default", num_threads: int = 1, **env: str) -> None:
         self._home = home
         self._fabric = fabric
+        self._num_threads = num_threads
         self._env = {**os.environ, **env}
         self.ended: dict[int, Ended] = {}
         self.gone = asyncio.Event()
@@ -148,7 +149,7 @@ class Agent:
             fabric=self._fabric,
             node="n7",
             env=self._env,
-            num_threads=1,
+            num_threads=self._num_threads,
             on_end=lambda end: self.ended.update({end.serial: end}),
             on_gone=self.gone.set,
         )

@@ -25,7 +25,7 @@ class RunPayload:
     sys_path: tuple[str, ...]
     """the folders its own modules are imported from, in order"""
     runner_kwargs: dict[str, Any] = field(default_factory=dict)
-    """ntasks, retries, raise_if_retries_exceeded: those that were given"""
+    """ntasks, retries, raise_if_retries_exceeded, cache: those that were given"""
     functions: bytes = b""
     """pickle of ``{"goal": …, "initializer": …}``; unpickle it with `cwd` and `sys_path` in place"""
 

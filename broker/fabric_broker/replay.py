@@ -10,7 +10,8 @@ import gzip
 import pickle
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from .errors import BrokerError
@@ -141,7 +142,21 @@ def _give(learner: Any, data: Any) -> None:
     elif "_data_samples" in own:  # AverageLearner1D counts samples twice that it is told twice
         learner._set_data(_new_samples(own["_data_samples"], data))
     else:
-        learner._set_data(data)
+        try:
+            learner._set_data(data)
+        except REFUSALS:
+            if not isinstance(data, Mapping):
+                raise
+            _tell_singly(learner, data)
+
+
+def _tell_singly(learner: Any, data: Mapping[Any, Any]) -> None:
+    """Give a learner data that it refuses together and took one by one: a Learner1D with a value of another shape."""
+    fresh = learner.new()
+    for point, value in data.items():
+        with suppress(*REFUSALS):  # as it did when the value was found, which then ended the lease
+            fresh.tell(point, value)
+    vars(learner).update(vars(fresh))
 
 
 def _new_samples(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -168,7 +168,7 @@ class Fabric:
         learners: Iterable[BaseLearner],
         *,
         name: str | None = None,
-        names: Iterable[str] | None = None,
+        names: Iterable[str | Sequence[str]] | None = None,
         goal: Goal = None,
         pool: str | None = None,
         priority: int = 0,
@@ -187,7 +187,8 @@ class Fabric:
         name
             The run's name; None: a unique one is made.
         names
-            One unique name per learner; None: "0", "1", ….
+            One unique name per learner; None: "0", "1", …. For a BalancingLearner it may be a list with a name for
+            each child; then `Run.save` writes these files.
         goal
             A function of the learner; an int: npoints >= it; a float: loss <= it; a datetime; a timedelta: total
             leased time; None only for SequenceLearner and IntegratorLearner.
@@ -208,7 +209,8 @@ class Fabric:
         initializer
             A function without arguments, called in each slot before the first learner.
         runner_kwargs
-            Any of ntasks, retries, raise_if_retries_exceeded of adaptive's runners.
+            Any of ntasks, retries, raise_if_retries_exceeded of adaptive's runners, and cache: a folder that keeps
+            evaluations for learners and runs of the same function.
 
         Raises
         ------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fabric_broker.errors import MissingExtraError, StoreError, UsageError
 
+from .children import number_of
 from .naming import file_names
 
 if TYPE_CHECKING:
@@ -20,15 +21,33 @@ TABLES = (".parquet", ".csv")
 """The kinds of table that `write_table` writes, by the end of the file's name."""
 
 
-def save_learners(folder: str | Path, names: Sequence[str], learners: Iterable[Any]) -> list[Path]:
-    """Write one file per learner, as plain ``learner.save`` does, but loudly when that fails."""
+def save_learners(
+    folder: str | Path,
+    names: Sequence[str],
+    learners: Iterable[Any],
+    children_names: Callable[[int], Sequence[str] | None] = lambda _: None,
+) -> list[Path]:
+    """Write one file per learner, as plain ``learner.save`` does, but loudly when that fails.
+
+    Parameters
+    ----------
+    children_names
+        The names of the children of the BalancingLearner with this index; None: they are numbered.
+    """
     import cloudpickle
 
     base = Path(folder).expanduser().absolute()
-    paths = [base / path for path in file_names(names)]
-    for path, learner in zip(paths, learners, strict=True):
-        blob = gzip.compress(cloudpickle.dumps(learner._get_data()))
-        _write(path, partial(_put, blob), make_folders=True)
+    paths: list[Path] = []
+    for index, (own, learner) in enumerate(zip(file_names(names), learners, strict=True)):
+        count = number_of(learner)
+        files, parts = [str(own)], [learner]
+        if count is not None:
+            files = list(children_names(index) or (f"{own}/{number}" for number in range(count)))
+            parts = learner.learners
+        for file, part in zip(files, parts, strict=True):
+            blob = gzip.compress(cloudpickle.dumps(part._get_data()))
+            _write(base / file, partial(_put, blob), make_folders=True)
+            paths.append(base / file)
     return paths
 
 

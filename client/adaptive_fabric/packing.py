@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 from fabric_broker.errors import PickleError, UsageError
 from fabric_broker.payload import RunPayload
 
-RUNNER_KWARGS = ("ntasks", "retries", "raise_if_retries_exceeded")
-"""The arguments of adaptive's runners that a run may set; the fabric sets the others itself."""
+RUNNER_KWARGS = ("ntasks", "retries", "raise_if_retries_exceeded", "cache")
+"""The arguments of adaptive's runners that a run may set (the fabric sets the others itself), and `cache`, a folder."""
 
 
 def pickled(what: str, thing: object) -> bytes:
@@ -34,9 +35,18 @@ def check_runner_kwargs(runner_kwargs: Mapping[str, object] | None) -> dict[str,
         if name == "raise_if_retries_exceeded":
             if not isinstance(value, bool):
                 raise UsageError(f"runner_kwargs: {name} is True or False, not {value!r}")
+        elif name == "cache":
+            given[name] = _cache_folder(value)
         elif isinstance(value, bool) or not isinstance(value, int) or value < (name == "ntasks"):
             raise UsageError(f"runner_kwargs: {name} is a whole number, not {value!r}")
     return given
+
+
+def _cache_folder(value: object) -> str:
+    """Absolute, because jobs run elsewhere; it need not be there."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise UsageError(f"runner_kwargs: cache is a folder, not {value!r}")
+    return str(Path(value).expanduser().absolute())
 
 
 def run_payload(*, goal: object, initializer: object, runner_kwargs: Mapping[str, Any]) -> RunPayload:

@@ -19,6 +19,8 @@ from fabric_broker.records import Pointer, pointer_from
 from fabric_broker.replay import kept_points, points, replay, requeue, set_data, take_memo
 from fabric_broker.store import Store, checkpoint_path, payload_path
 
+from .children import Names, attached
+
 if TYPE_CHECKING:
     from fabric_broker.broker import Broker
     from fabric_broker.signing import Signer
@@ -72,6 +74,11 @@ class Reader:
                 filled = [self._filled(snapshot) for snapshot in self._look(page)]
             yield from filled
 
+    def children_names(self, learner: str) -> Names | None:
+        """The names of a BalancingLearner's children, if they were given."""
+        payload: Any = self._broker.redis.get(self._broker.keys.payload(learner))
+        return attached(self._body(learner, payload))
+
     def _settings(self) -> tuple[str, bytes]:
         keys = self._broker.keys
         pipe = self._broker.redis.pipeline(transaction=False)
@@ -122,10 +129,12 @@ class Reader:
     def _fresh(self, snapshot: Snapshot) -> Any:
         import cloudpickle
 
-        payload = snapshot.payload
+        return cloudpickle.loads(self._body(snapshot.learner, snapshot.payload))
+
+    def _body(self, learner: str, payload: bytes | None) -> bytes:
         if payload is None:
-            payload = self._store.read(payload_path(self._run, snapshot.learner))
-        return cloudpickle.loads(self._signer.verify("learner", payload, learner=snapshot.learner))
+            payload = self._store.read(payload_path(self._run, learner))
+        return self._signer.verify("learner", payload, learner=learner)
 
     def _set_newest(
         self, learner: Any, snapshot: Snapshot, *, strictly: bool

@@ -128,6 +128,9 @@ class Run:
     def save(self, folder: str | Path) -> list[Path]:
         """Write each learner's data to ``<folder>/<name>``, readable by plain ``learner.load()``.
 
+        Of a BalancingLearner each child has a file, as its own `load` wants it: by the names that were given for
+        them, or numbered in the folder ``<folder>/<name>``. Answered is one path for each file, in order.
+
         A name that is no sound path, such as ``..``, is written with %XX for what cannot stand in a file name.
 
         Raises
@@ -137,7 +140,10 @@ class Run:
         """
         ids = self._ids()
         names = reads.learner_names(self.broker, ids)
-        return files.save_learners(folder, names, self._reader().learners(ids))
+        reader = self._reader()
+        return files.save_learners(
+            folder, names, reader.learners(ids), lambda index: reader.children_names(ids[index])
+        )
 
     @asks
     def to_dataframe(self) -> pd.DataFrame:

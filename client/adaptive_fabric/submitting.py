@@ -17,8 +17,9 @@ from fabric_broker.store import Store, payload_path
 
 from . import pools
 from .asking import asking
+from .children import Names, attach, split_names
 from .goals import check_goal, everywhere, goal_text
-from .naming import check_run_name, learner_names
+from .naming import check_run_name
 from .packing import check_runner_kwargs, pickled, run_payload
 from .resources import Places, Resources, learner_specs
 
@@ -43,6 +44,8 @@ class Order:
 
     learners: list[Any]
     names: list[str]
+    children: list[Names | None]
+    """the names of BalancingLearners' children, where some were given"""
     goal: Any
     name: str | None
     pool: str | None
@@ -61,7 +64,7 @@ def check_order(
     learners: Iterable[Any],
     *,
     name: str | None,
-    names: Iterable[str] | None,
+    names: Iterable[str | Sequence[str]] | None,
     goal: Any,
     pool: str | None,
     priority: int,
@@ -76,9 +79,11 @@ def check_order(
     """Check all that can be checked without a server; UsageError."""
     checked = _check_learners(learners)
     check_goal(goal, checked)
+    found, children = split_names(names, checked)
     return Order(
         learners=checked,
-        names=learner_names(names, len(checked)),
+        names=found,
+        children=children,
         goal=everywhere(goal),
         name=None if name is None else check_run_name(name),
         pool=pool,
@@ -183,10 +188,12 @@ def _packed(
     run: str, order: Order, signer: Signer, store: Store, stored: list[str]
 ) -> Iterator[tuple[str, bytes | None]]:
     """(name, signed payload) of each learner; None for one that went into the store, whose path is noted."""
-    for index, (name, learner) in enumerate(zip(order.names, order.learners, strict=True)):
+    each = zip(order.names, order.learners, order.children, strict=True)
+    for index, (name, learner, children) in enumerate(each):
         what = f"learner {index}" if name == str(index) else f"learner {index} ({name!r})"
         learner_name = learner_id(run, index)
-        payload = signer.sign("learner", pickled(what, learner), learner=learner_name)
+        body = attach(pickled(what, learner), children)
+        payload = signer.sign("learner", body, learner=learner_name)
         if len(payload) <= LARGEST_IN_REDIS:
             yield name, payload
             continue

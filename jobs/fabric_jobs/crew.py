@@ -190,6 +190,7 @@ class Crew:
     def _heard_frame(self, seat: _Seat, held: Held, kind: Up, record: dict[str, Any]) -> None:
         if kind is Up.STATUS:
             held.loss = record["loss"]
+            self.orders.append(Say(_status(record), held.lease.learner))
         elif kind is Up.SAVED:
             pointer = Pointer(*(record[name] for name in ("token", "n", "upto", "size", "mac")))
             held.save(Saved(pointer, record["npoints"], record["loss"], record["damaged"]))
@@ -369,6 +370,15 @@ class Crew:
     def _tell(self, seat: _Seat, frame: bytes) -> None:
         if seat.serial is not None:
             self.orders.append(Tell(seat.serial, frame))
+
+
+def _status(record: dict[str, Any]) -> str:
+    """How far a learner is and what it costs, for the log; CPU in percent of one core."""
+    loss = "not known" if record["loss"] is None else f"{record['loss']:.4g}"
+    return (
+        f"npoints {record['npoints']}, loss {loss}, overhead {record['overhead']:.1f} %, "
+        f"CPU {record['cpu']:.0f} %, memory {record['memory'] / 1e6:.0f} MB"
+    )
 
 
 def _problem(raised: dict[str, Any]) -> dict[str, Any]:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from fabric_broker.errors import UsageError
 from fabric_broker.memo import NOTHING, Memo
 
 from .asking import ask_of
+from .cache import Cache
 from .channel import AgentGone
+from .effort import Effort
 from .evaluate import Failure, failure_of
 from .finished import Finished
 from .goals import Goal
@@ -30,11 +32,13 @@ class Options:
     """How evaluations are run; the names and defaults of adaptive's runners."""
 
     ntasks: int | None = None
-    """evaluations at a time; None: as many as there are workers"""
+    """evaluations that run or are queued at a time; None: one per worker, and a few more when they are short"""
     retries: int = 0
     """how many times more a point is tried whose evaluation raised"""
     raise_if_retries_exceeded: bool = True
     """False: such a point is given up with a warning"""
+    cache: str | None = None
+    """a folder that keeps evaluations for other runs and learners of the same function"""
 
     @classmethod
     def of(cls, runner_kwargs: Mapping[str, Any]) -> Options:
@@ -81,6 +85,9 @@ class Course:
     """points that were finished in an earlier lease"""
     warn: Callable[[str], None]
     options: Options = Options()
+    effort: Effort = field(default_factory=Effort)
+    """how long evaluations take"""
+    cache: Cache | None = None
 
 
 def serial(learner: Any, goal: Goal, course: Course) -> Stop | None:
@@ -95,23 +102,27 @@ def serial(learner: Any, goal: Goal, course: Course) -> Stop | None:
     ExhaustedError
         The goal cannot be reached.
     """
-    ask, tell, function = ask_of(learner), learner.tell, learner.function
+    ask, tell, function = ask_of(learner), learner.tell, course.cache or learner.function
     put, look, memo, clock = course.finished.put, course.look, course.memo, time.monotonic
-    entries = memo.entries
-    next_look = clock() + LOOK_S
+    entries, effort = memo.entries, course.effort
+    now = clock()
+    next_look = now + LOOK_S
     while not goal(learner):
         points, _ = ask(1)
         if not points:
             raise exhausted(learner)
         for point in points:
+            began = now = clock()
             if entries and told_from(memo, learner, point):
                 continue
             try:
                 value = function(point)
             except BaseException as error:  # noqa: BLE001 - user code raises anything
                 value = _try_again(function, point, error, course)
-                if value is NOTHING:
-                    continue
+            now = clock()
+            effort.seconds += now - began
+            if value is NOTHING:
+                continue
             try:
                 put(point, value)
                 tell(point, value)
@@ -119,7 +130,7 @@ def serial(learner: Any, goal: Goal, course: Course) -> Stop | None:
                 raise
             except Exception as error:
                 raise EvaluationError(point, failure_of(error)) from error
-        if clock() >= next_look:
+        if now >= next_look:
             stop = look()
             if stop is not None:
                 return stop

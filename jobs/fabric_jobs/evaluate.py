@@ -9,6 +9,7 @@ import io
 import pickle
 import signal
 import sys
+import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,6 +28,8 @@ class Value(NamedTuple):
     """The evaluation succeeded; `body` is that of a POINT frame."""
 
     body: bytes
+    seconds: float = 0.0
+    """how long the function took"""
 
 
 class Failure(NamedTuple):
@@ -59,7 +62,10 @@ def evaluate(digest: bytes, code: bytes | None, point: bytes) -> Answer:
             if len(_functions) > FUNCTIONS_KEPT:
                 _functions.popitem(last=False)
         x = pickle.loads(point)  # noqa: S301 - sent by our own slot
-        return Value(dump(x, function(x)))
+        began = time.perf_counter()
+        value = function(x)
+        took = time.perf_counter() - began
+        return Value(dump(x, value), took)
     except BaseException as error:  # noqa: BLE001 - user code raises anything; here it becomes the answer
         return failure_of(error)
 

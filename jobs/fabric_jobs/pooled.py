@@ -6,13 +6,18 @@ import pickle
 import time
 from collections import deque
 from concurrent.futures import BrokenExecutor, Future
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+from fabric_broker.memo import NOTHING
+
 from .asking import ask_of
+from .coroutines import Coroutines
 from .drive import LOOK_S, Course, EvaluationError, Stop, exhausted, give_up, told_from
 from .evaluate import Answer, Failure, Missing, Value, failure_of
 from .executors import Pool
+from .finished import dump
 from .goals import Goal
 
 IDLE_LOOK_S: Final = 0.1
@@ -26,7 +31,7 @@ GUILTY_AFTER: Final = 2
 class _Evaluation:
     """A point on its way."""
 
-    __slots__ = ("alone", "breaks", "breaks_alone", "generation", "point", "tries")
+    __slots__ = ("alone", "began", "breaks", "breaks_alone", "generation", "point", "tries")
 
     def __init__(self, point: Any) -> None:
         self.point = point
@@ -35,6 +40,7 @@ class _Evaluation:
         self.breaks_alone = 0
         self.alone = False
         self.generation = 0
+        self.began = 0.0
 
 
 class Pooled:
@@ -43,13 +49,15 @@ class Pooled:
     The pool may be at work on abandoned points of the learner before; those are not waited for.
     """
 
-    def __init__(self, learner: Any, goal: Goal, pool: Pool, course: Course) -> None:
+    def __init__(self, learner: Any, goal: Goal, pool: Pool | Coroutines, course: Course) -> None:
         self._learner = learner
         self._goal = goal
         self._pool = pool
         self._course = course
         self._ask = ask_of(learner)
-        self._limit = course.options.ntasks or pool.workers
+        self._effort = course.effort
+        self._effort.workers = pool.workers
+        self._effort.in_flight = self._in_flight
         self._running: dict[Future[Answer], _Evaluation] = {}
         self._again: deque[_Evaluation] = deque()
         # Callbacks of the pool's thread put futures here; waiting costs the same for 2 and for 2,000 workers.
@@ -115,7 +123,8 @@ class Pooled:
                 suspect.alone = True
                 self._start(suspect)
             return False
-        while (free := self._limit - len(self._running)) > 0:
+        limit = self._course.options.ntasks or self._pool.workers + self._effort.ahead()
+        while (free := limit - len(self._running)) > 0:
             if self._again:
                 if not self._start(self._again.popleft()):
                     break
@@ -132,12 +141,17 @@ class Pooled:
         return False
 
     def _told(self, point: Any) -> bool:
-        memo = self._course.memo
-        return bool(memo.entries) and told_from(memo, self._learner, point)
+        memo, cache = self._course.memo, self._course.cache
+        if memo.entries and told_from(memo, self._learner, point):
+            return True
+        value = NOTHING if cache is None else cache.get(point)
+        if value is not NOTHING:
+            self._tell(point, dump(point, value), value)
+        return value is not NOTHING
 
     def _start(self, evaluation: _Evaluation, *, with_code: bool = False) -> bool:
         """Hand a point to the pool; False when the pool was broken, and was rebuilt."""
-        evaluation.generation = self._generation
+        evaluation.generation, evaluation.began = self._generation, time.monotonic()
         try:
             future = self._pool.submit(evaluation.point, with_code=with_code)
         except BrokenExecutor:
@@ -169,6 +183,9 @@ class Pooled:
             self._failed(evaluation, failure_of(error))
         else:
             if isinstance(answer, Value):
+                self._effort.add(answer.seconds)
+                if self._course.cache is not None:
+                    self._course.cache.put(evaluation.point, answer.body)
                 self._tell(evaluation.point, answer.body, value)
             elif isinstance(answer, Missing):
                 if not self._stopping:
@@ -206,6 +223,11 @@ class Pooled:
             text = f"it killed its worker {evaluation.breaks} times, by {self._died_of}"
             raise EvaluationError(evaluation.point, Failure("WorkerDied", text, "", retry=False))
         self._again.append(evaluation)
+
+    def _in_flight(self) -> float:
+        """Seconds since those began that the workers are busy with: the oldest, as the others are queued."""
+        now = time.monotonic()
+        return sum(now - each.began for each in islice(self._running.values(), self._pool.workers))
 
     def _cancel_queued(self) -> None:
         for future in [future for future in self._running if future.cancel()]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import cloudpickle
@@ -19,7 +20,9 @@ from fabric_broker.signing import Signer
 from fabric_broker.store import Store
 
 from . import channel
+from .cache import Cache
 from .channel import AgentGone, Down, Up
+from .coroutines import Coroutines, is_async
 from .drive import Course, EvaluationError, Options, Stop, serial, shown
 from .evaluate import Failure, failure_of, show_lines_at_once
 from .executors import Pool
@@ -30,6 +33,7 @@ from .lease import LeaseOrder
 from .pooled import Pooled
 from .restore import restore
 from .saving import Saver
+from .usage import Usage
 from .workers import Factory, NoWorkersError, Wanted
 
 TEXT_CHARS: Final = 2_000
@@ -67,6 +71,7 @@ class Slot:
         self._run: _Run | None = None
         self._pool: Pool | None = None
         self._wanted: Wanted | None = None
+        self._coroutines: Coroutines | None = None
         self.pid = os.getpid()
 
     def serve(self) -> None:
@@ -134,7 +139,7 @@ class Slot:
     def drive(self, learner: Any, goal: Goal, order: LeaseOrder, course: Course) -> Stop | None:
         """Evaluate in this process, or in the pool that the order names."""
         if order.executor == "serial":
-            return serial(learner, goal, course)
+            return self._here(learner, goal, course)
         return Pooled(learner, goal, self._pool_for(order), course).run()
 
     def _pool_for(self, order: LeaseOrder) -> Pool:
@@ -153,6 +158,15 @@ class Slot:
         if pool is None:
             pool = self._pool = Pool(order.executor, wanted)
         return pool
+
+    def _here(self, learner: Any, goal: Goal, course: Course) -> Stop | None:
+        if not is_async(learner):
+            return serial(learner, goal, course)
+        # As in adaptive, coroutines are awaited one after another unless the run says how many at a time.
+        options = replace(course.options, ntasks=course.options.ntasks or 1)
+        if self._coroutines is None:
+            self._coroutines = Coroutines(options.ntasks or 1)
+        return Pooled(learner, goal, self._coroutines, replace(course, options=options)).run()
 
     def raised(
         self, failure: Failure, point: str | None = None, so_far: dict[str, Any] | None = None
@@ -182,7 +196,11 @@ class _Held:
         self._goal = goal_of(run.goal, restored.learner, leased_s=order.leased_s)
         finished = Finished(slot.up, order.seq)
         self._saver = Saver(order, restored, finished, slot.signer, slot.send)
-        self._course = Course(finished, self._look, restored.memo, slot.warn, run.options)
+        folder, cache = run.options.cache, None
+        if folder is not None:
+            cache = Cache(Path(folder), slot.signer, restored.learner.function, slot.warn)
+        self._course = Course(finished, self._look, restored.memo, slot.warn, run.options, cache=cache)
+        self._usage = Usage()
         self._status_due = time.monotonic() + order.log_interval
 
     def run(self) -> None:
@@ -204,6 +222,8 @@ class _Held:
             failure = self._save_done()
         elif stop is None or stop.save:
             self._save_or_warn()
+        else:
+            self._saver.abandon()
         if failure is not None:
             self._slot.raised(failure, point, self._saver.progress())
         elif stop is not None:
@@ -223,8 +243,18 @@ class _Held:
         self._saver.tick()
         if time.monotonic() >= self._status_due:
             self._status_due = time.monotonic() + self._order.log_interval
-            self._slot.send(Up.STATUS, {**self._saver.progress(), "seq": self._course.finished.seq})
+            self._slot.send(Up.STATUS, self._status())
         return stop
+
+    def _status(self) -> dict[str, Any]:
+        cpu, memory = self._usage.since_last()
+        return {
+            **self._saver.progress(),
+            "seq": self._course.finished.seq,
+            "overhead": self._course.effort.overhead(),
+            "cpu": cpu,
+            "memory": memory,
+        }
 
     def _save_done(self) -> Failure | None:
         """Save a learner that reached its goal; it is not done if that fails."""

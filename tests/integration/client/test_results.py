@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,24 @@ def hard(x: float) -> float:
     return float(abs(x - 1.234) ** 0.5)
 
 
+def power(x: float, exponent: int, factor: float = 1.5) -> float:
+    return factor * float(x**exponent)
+
+
 def line() -> adaptive.Learner1D:
     return adaptive.Learner1D(lambda x: x**2, (-1, 1))
 
 
 def pick(result: dict[str, float]) -> float:
     return result["y"]
+
+
+def with_more(x: float) -> dict[str, Any]:
+    return {"y": x**2, "more": "ä"}
+
+
+def savers_children() -> list[adaptive.Learner1D]:
+    return [adaptive.Learner1D(with_more, bounds) for bounds in ((-1, 1), (-2, 2))]
 
 
 MAKERS: dict[str, Any] = {
@@ -44,6 +57,12 @@ MAKERS: dict[str, Any] = {
     "BalancingLearner": lambda: adaptive.BalancingLearner([line(), line()]),
     "DataSaver": lambda: adaptive.DataSaver(
         adaptive.Learner1D(lambda x: {"y": x**2, "more": "ä"}, (-1, 1)), arg_picker=pick
+    ),
+    "DataSaver of BalancingLearner": lambda: adaptive.DataSaver(
+        adaptive.BalancingLearner(savers_children()), arg_picker=pick
+    ),
+    "BalancingLearner of DataSaver": lambda: adaptive.BalancingLearner(
+        [adaptive.DataSaver(child, arg_picker=pick) for child in savers_children()]
     ),
     "IntegratorLearner": lambda: adaptive.IntegratorLearner(hard, (0, 3), tol=1e-10),
 }
@@ -75,7 +94,7 @@ def test_data_are_checkpoint_and_journal_at_every_moment(fabric: Fabric, agent: 
         assert data_of(own) == data_of(theirs)
         assert own.npoints == theirs.npoints
         assert data_of(elsewhere.load()[0]) == data_of(theirs)
-    if kind != "BalancingLearner":
+    if "BalancingLearner" not in kind:  # its function is made anew each time one asks for it
         assert own.function is function, "the submitter's function was replaced"
 
 
@@ -193,6 +212,68 @@ def test_saved_files_are_read_by_plain_load(fabric: Fabric, agent: Agent, tmp_pa
     fresh = line()
     fresh.load(paths[0])
     assert fresh.data == theirs.data
+
+
+def test_the_children_of_a_balancing_learner_have_a_file_each(
+    fabric: Fabric, agent: Agent, tmp_path: Path
+) -> None:
+    def balancing() -> adaptive.BalancingLearner:
+        return adaptive.BalancingLearner([line(), line()])
+
+    run = fabric.submit(
+        [balancing(), line(), balancing()], names=["a/1", "b", ["c/x=1", "c/x=2"]], goal=10**6
+    )
+    filled = []
+    for n in (8, 5, 9):
+        learner_id, theirs = agent.lease()
+        agent.evaluate(learner_id, theirs, n)
+        filled.append(theirs)
+    out = tmp_path / "out"
+
+    paths = fabric.run(run.id).save(out)
+
+    assert [str(path.relative_to(out)) for path in paths] == ["a/1/0", "a/1/1", "b", "c/x=1", "c/x=2"]
+    fresh = [balancing(), balancing()]
+    fresh[0].load(paths[:2])
+    fresh[1].load([out / "c/x=1", out / "c/x=2"])
+    assert [each.data for each in fresh] == [filled[0].data, filled[2].data]
+    assert [record.name for record in run.learners()] == ["a/1", "b", "c/x=1 +1"]
+    assert run.load()[2].data == filled[2].data
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_class_is_read_by_plain_load(fabric: Fabric, agent: Agent, tmp_path: Path, kind: str) -> None:
+    run = fabric.submit([MAKERS[kind]()], goal=10**6)
+    learner_id, theirs = agent.lease()
+    agent.evaluate(learner_id, theirs, 20)
+    agent.save(learner_id, theirs)
+
+    paths = run.save(tmp_path)
+
+    fresh = MAKERS[kind]()
+    fresh.load(paths if isinstance(fresh, adaptive.BalancingLearner) else paths[0])
+    assert data_of(fresh) == data_of(theirs)
+
+
+def test_the_table_has_a_column_for_each_parameter_of_a_partial(fabric: Fabric, agent: Agent) -> None:
+    learners = [adaptive.Learner1D(partial(power, exponent=n), (-1, 1)) for n in (2, 3)]
+    children = [adaptive.Learner1D(partial(power, exponent=n), (-1, 1)) for n in (4, 5)]
+    run = fabric.submit([*learners, adaptive.BalancingLearner(children)], goal=10**6)
+    for n in (4, 6, 8):
+        learner_id, theirs = agent.lease()
+        agent.evaluate(learner_id, theirs, n)
+
+    for table in (run.to_dataframe(), fabric.run(run.id).to_dataframe()):
+        assert {"function.exponent", "function.factor", "learner", "x", "y"} <= set(table.columns)
+        assert set(
+            zip(table["learner"], table["function.exponent"], table["function.factor"], strict=True)
+        ) == {
+            ("0", 2, 1.5),
+            ("1", 3, 1.5),
+            ("2", 4, 1.5),
+            ("2", 5, 1.5),
+        }
+        assert all(row.y == 1.5 * row.x ** row["function.exponent"] for _, row in table.iterrows())
 
 
 def test_a_table_has_a_row_for_each_point_and_the_learners_name(fabric: Fabric, agent: Agent) -> None:

@@ -363,7 +363,11 @@ def test_status_is_told_and_a_save_can_be_asked_for(site, tmp_path):
     assert [record["reason"] for record in ledger.said(Up.SAVED)] == ["asked", "end"]
     status = ledger.said(Up.STATUS)
     assert status
-    assert {*status[0]} == {"npoints", "loss", "seq"}
+    assert {*status[0]} == {"npoints", "loss", "seq", "overhead", "cpu", "memory"}
+    # It sleeps in the function nearly all the time, and never computes.
+    assert 0 <= status[-1]["overhead"] < 60
+    assert status[-1]["cpu"] < 90
+    assert status[-1]["memory"] > 10e6
 
 
 def test_a_done_learner_that_cannot_be_saved_is_not_done(site, tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 
 import adaptive
 import cloudpickle
+import numpy as np
 import pytest
 
 from fabric_broker.errors import BrokerError
@@ -42,6 +43,10 @@ def pick(result):
     return result["y"]
 
 
+def savers_children():
+    return [adaptive.Learner1D(as_dict, bounds) for bounds in ((-1, 1), (-2, 2))]
+
+
 MAKERS = {
     "Learner1D": lambda: adaptive.Learner1D(square, (-1, 1)),
     "Learner2D": lambda: adaptive.Learner2D(both, [(-1, 1), (-1, 1)]),
@@ -53,6 +58,12 @@ MAKERS = {
         [adaptive.Learner1D(square, (-1, 1)), adaptive.Learner1D(square, (-2, 2))]
     ),
     "DataSaver": lambda: adaptive.DataSaver(adaptive.Learner1D(as_dict, (-1, 1)), arg_picker=pick),
+    "DataSaver of BalancingLearner": lambda: adaptive.DataSaver(
+        adaptive.BalancingLearner(savers_children()), arg_picker=pick
+    ),
+    "BalancingLearner of DataSaver": lambda: adaptive.BalancingLearner(
+        [adaptive.DataSaver(child, arg_picker=pick) for child in savers_children()]
+    ),
     "IntegratorLearner": lambda: adaptive.IntegratorLearner(hard, (0, 3), tol=1e-10),
 }
 
@@ -139,6 +150,25 @@ def test_points_that_were_asked_but_have_no_value_are_asked_again():
 
     asked = [restored.ask(1)[0][0] for _ in range(100)]
     assert missing[0] in asked
+
+
+def test_data_with_a_value_of_another_shape_are_taken_one_by_one():
+    """adaptive makes one array of all values when there are many, which these do not fit in."""
+
+    def learner():
+        return adaptive.Learner1D(square, (-1, 1))
+
+    original = learner()
+    for n, x in enumerate([-1, 1, 0, 0.5, -0.5]):
+        original.tell(x, np.array([x, 1.0]) if n != 3 else np.ones((2, 3)))
+    with pytest.raises(ValueError, match="shape"):
+        learner()._set_data(original._get_data())
+
+    restored = learner()
+    set_data(restored, file_of(original))
+
+    assert repr(dict(restored.data)) == repr(dict(original.data))
+    assert restored.ask(3) == original.ask(3)
 
 
 def frame(pair: Any) -> bytes:

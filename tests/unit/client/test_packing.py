@@ -55,9 +55,18 @@ def test_runner_arguments_of_the_contract_are_taken() -> None:
     assert check_runner_kwargs(None) == {}
 
 
+def test_a_cache_is_an_absolute_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert check_runner_kwargs({"cache": "found"}) == {"cache": str(tmp_path / "found")}
+    assert check_runner_kwargs({"cache": tmp_path}) == {"cache": str(tmp_path)}
+
+
 @pytest.mark.parametrize(
     "given",
     [
+        {"cache": ""},
+        {"cache": True},
         {"executor": None},
         {"log": True},
         {"ntasks": 0},

@@ -153,16 +153,24 @@ def test_a_known_value_that_is_refused_is_evaluated(course):
 def test_it_looks_by_the_clock_and_not_by_the_point(course, monkeypatch):
     now = 0.0
 
-    def clock() -> float:
+    def evaluate(x: float) -> float:
         nonlocal now
         now += drive.LOOK_S / 50
-        return now
+        return x
 
     looks: list[int] = []
-    monkeypatch.setattr("fabric_jobs.drive.time.monotonic", clock)
+    monkeypatch.setattr("fabric_jobs.drive.time.monotonic", lambda: now)
     made = course(look=lambda: looks.append(1))
-    serial(adaptive.Learner1D(lambda x: x, (-1, 1)), reached(500), made)
+    serial(adaptive.Learner1D(evaluate, (-1, 1)), reached(500), made)
     assert 8 <= len(looks) <= 11
+    assert made.effort.seconds == pytest.approx(now)
+
+
+def test_it_looks_although_every_point_is_given_up(course, monkeypatch):
+    monkeypatch.setattr(drive, "LOOK_S", -1.0)
+    stop = Stop("drain", save=True)
+    made = course(look=lambda: stop, retries=0, raise_if_retries_exceeded=False)
+    assert serial(adaptive.Learner1D(lambda x: 1 / 0, (-1, 1)), reached(9), made) is stop
 
 
 def test_a_stop_ends_it_after_the_evaluation_that_runs(course, monkeypatch):

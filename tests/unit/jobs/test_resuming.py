@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import adaptive
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,8 @@ class Case(NamedTuple):
     data: Callable[[Any], dict[Any, Any]] = lambda learner: dict(learner.data)
     told: Callable[[Any], Any] = lambda point: point
     """the key under which its data have a point"""
+    value: Callable[[Any], Any] = lambda value: value
+    """what two equal values have in common"""
 
 
 def observed(key: Any, value: Any) -> Any:
@@ -119,7 +122,20 @@ def balanced_planes() -> Any:
     return adaptive.BalancingLearner(learners)
 
 
+def as_vector(x: Any) -> Any:
+    return observed(x, np.array([math.tanh(20 * (x - 0.1)), x]))
+
+
+def child_as_dict(number: Any, x: Any) -> Any:
+    return {"y": of_child(math.sin, number, x), "array": [x, x]}
+
+
+def savers_children() -> Any:
+    return [adaptive.Learner1D(partial(child_as_dict, number), (-1, 1)) for number in range(3)]
+
+
 CASES = {
+    "Learner1D of vectors": Case(lambda: adaptive.Learner1D(as_vector, (-1, 1)), 25, value=tuple),
     "Learner1D": Case(lambda: adaptive.Learner1D(on_line, (-1, 1)), 30),
     "Learner2D": Case(lambda: adaptive.Learner2D(in_plane, [(-1, 1), (-1, 1)]), 25),
     "LearnerND": Case(lambda: adaptive.LearnerND(in_plane, [(-1, 1), (-1, 1)]), 25),
@@ -152,6 +168,20 @@ CASES = {
         25,
         data=lambda learner: dict(learner.extra_data),
     ),
+    "DataSaver of BalancingLearner": Case(
+        lambda: adaptive.DataSaver(adaptive.BalancingLearner(savers_children()), itemgetter("y")),
+        lambda learner: learner.npoints >= 25,
+        data=lambda learner: dict(learner.extra_data),
+    ),
+    "BalancingLearner of DataSaver": Case(
+        lambda: adaptive.BalancingLearner(
+            [adaptive.DataSaver(child, itemgetter("y")) for child in savers_children()]
+        ),
+        lambda learner: learner.npoints >= 25,
+        data=lambda learner: {
+            (n, x): value for n, child in enumerate(learner.learners) for x, value in child.extra_data.items()
+        },
+    ),
     "DataSaver of IntegratorLearner": Case(
         lambda: adaptive.DataSaver(adaptive.IntegratorLearner(as_pair, (0, 1), tol=1e-5), itemgetter(0)),
         lambda learner: learner.learner.done(),
@@ -162,6 +192,13 @@ CASES = {
 
 def as_pair(x: Any) -> Any:
     return peak(x), "more"
+
+
+for strategy in ("loss", "npoints", "cycle"):  # and loss_improvements above, which is the default
+    CASES[f"BalancingLearner by {strategy}"] = Case(
+        partial(balancing, partial(adaptive.Learner1D, bounds=(-1, 1)), math.sin, strategy=strategy),
+        lambda learner: learner.npoints >= 25,
+    )
 
 
 class Stage:
@@ -313,7 +350,7 @@ class OneAtATime(pooled.Pooled):
     """Lets the pool answer once before it collects."""
 
     def _collect(self, timeout: Any) -> Any:
-        self._pool.answer_one()  # type: ignore[attr-defined]
+        self._pool.answer_one()
         super()._collect(0.001)
 
 
@@ -334,6 +371,14 @@ DAMAGE = st.sampled_from([None, None, None, "truncate", "corrupt", "lose"])
 PLANS = st.lists(st.tuples(EVENTS, st.integers(0, 1), DAMAGE), min_size=1, max_size=5)
 
 
+SELDOM = (
+    "BalancingLearner by loss",
+    "BalancingLearner by npoints",
+    "BalancingLearner by cycle",
+    "DataSaver of BalancingLearner",
+    "BalancingLearner of DataSaver",
+)
+"""Those that are tested in the long run only."""
 AT_ONCE = ("Learner1D", "IntegratorLearner", "BalancingLearner")
 """Those whose late answers are tested in the normal run too; the others' in the long one."""
 
@@ -342,7 +387,11 @@ AT_ONCE = ("Learner1D", "IntegratorLearner", "BalancingLearner")
     ("executor", "name"),
     [
         pytest.param(
-            executor, name, marks=[] if executor == "serial" or name in AT_ONCE else pytest.mark.long
+            executor,
+            name,
+            marks=[]
+            if name in AT_ONCE or (executor == "serial" and name not in SELDOM)
+            else pytest.mark.long,
         )
         for executor in ("serial", "late answers")
         for name in CASES
@@ -371,10 +420,10 @@ def test_whatever_ends_a_lease_the_next_one_has_all_points_and_evaluates_none_ag
             if damage is not None:
                 stage.damage(damage)
             data, memo = stage.restored()
-            told = {case.told(point): value for point, value in stage.told}
+            told = {case.told(point): case.value(value) for point, value in stage.told}
             assert len(told) == len(stage.told)
             assert set(data) | memo == set(told)
-            assert {key: value for key, value in data.items() if value is not None} == {
+            assert {key: case.value(value) for key, value in data.items() if value is not None} == {
                 key: told[key] for key in data if data[key] is not None
             }
             if done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -216,6 +217,116 @@ def test_data_that_cannot_be_pickled_are_a_refused_save(leased):
     leased.tick_until(Up.WARNING)
     with pytest.raises(StoreError, match="data cannot be pickled: TypeError"):
         leased.saver.finish()
+
+
+class Gated:
+    """Waits, when it is pickled, until a file is there; leaves the pid of who pickled it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        (self.folder / "pickled by").write_text(str(os.getpid()))
+        deadline = time.monotonic() + 20
+        while not (self.folder / "go").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return float, (7,)
+
+
+@pytest.fixture
+def slow(leased, tmp_path, monkeypatch):
+    """A lease whose last copy took long, with a value that takes as long to pickle as the test wants."""
+    monkeypatch.setattr(saving, "SLOW_S", -1.0)
+    leased.find(1, 2)
+    leased.saver.ask()
+    leased.tick_until(Up.SAVED)
+    leased.learner.data[7] = Gated(tmp_path)
+    return leased
+
+
+def test_evaluations_go_on_while_much_is_pickled(slow, tmp_path):
+    slow.saver.ask()
+    slow.saver.tick()
+    slow.find(3)
+    slow.saver.tick()
+    assert len(slow.ledger.said(Up.SAVED)) == 1
+    (tmp_path / "go").touch()
+    saved = slow.tick_until(Up.SAVED, 2)[-1]
+    assert int((tmp_path / "pickled by").read_text()) != os.getpid()
+    assert (saved["upto"], saved["n"], saved["reason"]) == (2, 2, "asked")
+    assert {1, 2, 7} == set(load(slow.ledger, line()).data)
+    slow.saver.finish()
+    assert slow.ledger.said(Up.SAVED)[-1]["upto"] == 3
+    assert {1, 2, 3, 7} == set(load(slow.ledger, line()).data)
+
+
+def child_of(tmp_path: Path) -> int:
+    while not (tmp_path / "pickled by").exists():
+        time.sleep(0.005)
+    while not (found := (tmp_path / "pickled by").read_text()):
+        time.sleep(0.005)
+    return int(found)
+
+
+def test_a_child_that_dies_is_a_refused_save_and_the_next_is_made_here(slow, tmp_path):
+    slow.saver.ask()
+    slow.saver.tick()
+    os.kill(child_of(tmp_path), signal.SIGKILL)
+    (warning,) = slow.tick_until(Up.WARNING)
+    assert "the process that saved it died" in warning["text"]
+    (tmp_path / "go").touch()
+    slow.saver._not_before = 0.0
+    slow.tick_until(Up.SAVED, 2)
+    assert int((tmp_path / "pickled by").read_text()) == os.getpid()
+
+
+def test_a_child_that_hangs_is_given_up(slow, tmp_path, monkeypatch):
+    monkeypatch.setattr("fabric_jobs.child.PATIENCE_S", 0.05)
+    slow.saver.ask()
+    (warning,) = slow.tick_until(Up.WARNING)
+    assert "the process that saved it died" in warning["text"]
+
+
+def test_what_a_child_cannot_write_or_pickle_is_told(slow, tmp_path):
+    (tmp_path / "go").touch()
+    store, aside = tmp_path / "store", tmp_path / "aside"
+    store.rename(aside)
+    store.write_text("no folder")
+    slow.saver.ask()
+    (warning,) = slow.tick_until(Up.WARNING)
+    assert "cannot write" in warning["text"]
+    store.unlink()
+    aside.rename(store)
+    slow.learner.data[8] = (each for each in ())
+    slow.saver._not_before = 0.0
+    warning = slow.tick_until(Up.WARNING, 2)[-1]
+    assert "the learner's data cannot be pickled: TypeError" in warning["text"]
+    del slow.learner.data[8]
+    slow.saver._not_before = 0.0
+    assert slow.tick_until(Up.SAVED, 2)[-1]["n"] == 4
+
+
+def test_a_learner_that_is_somebody_elses_is_not_saved_on(slow, tmp_path):
+    slow.saver.ask()
+    slow.saver.tick()
+    child = child_of(tmp_path)
+    slow.saver.abandon()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_slots_with_mpi_are_not_forked(ledger, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "SLOW_S", -1.0)
+    ledger.record["executor"] = "mpi4py"
+    leased = Lease(ledger)
+    (tmp_path / "go").touch()
+    for n in (1, 2):
+        leased.learner.data[7] = Gated(tmp_path)
+        leased.find(n)
+        leased.saver.ask()
+        leased.tick_until(Up.SAVED, n)
+    leased.close()
+    assert int((tmp_path / "pickled by").read_text()) == os.getpid()
 
 
 FULL = """
