@@ -17,7 +17,8 @@ from benchmarks.stand import Stand
 from benchmarks.table import Budget, Row
 
 WORKERS = 2
-POINTS = 250
+POINTS = 600
+WARM_UP_POINTS = 40
 SECONDS = 0.01
 KINDS: dict[str, tuple[int | None, ...]] = {
     "process-pool": (None, WORKERS, WORKERS + 1),
@@ -52,13 +53,18 @@ def measure(stand: Stand, rounds: int) -> list[Row]:
     return rows
 
 
+def _reached(learner: adaptive.Learner1D) -> bool:
+    warm_up = learner.function.file.name == "warm-up"
+    return bool(learner.npoints >= (WARM_UP_POINTS if warm_up else POINTS))
+
+
 def _fabric(stand: Stand, kind: str, ntasks: int | None) -> Callable[[], float]:
     def share() -> float:
         with tempfile.TemporaryDirectory(prefix="fabric-bench-") as folder:
             timed = [Timed(Path(folder) / name, SECONDS) for name in ("warm-up", "counts")]
             run = stand.fabric.submit(
                 [adaptive.Learner1D(function, (-1, 1)) for function in timed],
-                goal=POINTS,
+                goal=_reached,
                 pool=kind,
                 runner_kwargs=None if ntasks is None else {"ntasks": ntasks},
             )
@@ -93,7 +99,7 @@ async def _run(function: Timed, executor: Executor, ntasks: int | None) -> float
     """Seconds of an `adaptive.Runner`."""
     runner = adaptive.Runner(
         adaptive.Learner1D(function, (-1, 1)),
-        npoints_goal=POINTS,
+        goal=_reached,
         executor=executor,
         ntasks=ntasks or WORKERS,  # it cannot count loky's workers
         shutdown_executor=False,
