@@ -52,7 +52,7 @@ def _launcher(value: object, base: Path) -> str:
     text = _text(value, base)
     try:
         words = [word.format(ranks=2, nodes=1, ranks_per_node=2) for word in shlex.split(text)]
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, AttributeError):
         words = []
     if not words:
         raise ValueError(

@@ -101,14 +101,16 @@ def test_one_learner_over_two_nodes(on_slurm, tmp_path, mpiexec):
 
 
 @pytest.mark.needs("openmpi")
-def test_a_srun_that_makes_worlds_of_one_opens_the_circuit_with_the_numbers(on_slurm):
+def test_a_srun_that_makes_worlds_of_one_ends_the_job_with_the_numbers(on_slurm):
     # Open MPI does not understand SLURM's PMI-2: each rank is alone, and thinks that this is all.
     env = openmpi.ENV | {"FABRIC_MPIEXEC": "srun --mpi=pmi2 --ntasks={ranks}"}
     pool = on_slurm.pool(jobs=1, executor="mpi4py", cores=3, env=env)
     run = on_slurm.fabric.submit([adaptive.Learner1D(abs, (-1, 1))], goal=10, pool=pool)
-    wait_for(on_slurm.circuit, "an open circuit", LONG)
-    assert "made a world of 1 where 3 ranks were asked for" in on_slurm.circuit()
-    assert "Open MPI" in on_slurm.circuit()
+    ended = wait_for(
+        lambda: [job for job in on_slurm.fabric.jobs() if job.state == "ended"], "the end of a job", LONG
+    )
+    assert "made a world of 1 where 3 ranks were asked for" in (ended[0].reason or "")
+    assert "Open MPI" in (ended[0].reason or "")
     (record,) = run.learners()
     assert (record.state, record.attempts) == ("queued", 0)
     run.cancel()

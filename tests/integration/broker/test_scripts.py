@@ -59,6 +59,16 @@ def test_each_part_of_a_lease_must_be_equal(broker: Broker, wrong: dict[str, Any
     assert state(broker, mine.learner) == "leased"
 
 
+def test_an_unproven_acquire_is_no_work_until_there_is_proof(broker: Broker) -> None:
+    acquire = calls.acquire(JOB, NONCE, request="q", slots=[0], ttl=TTL, proven=False)
+    (mine,) = broker.do(acquire).leases
+    hold = calls.Hold(mine.learner, mine.token, 0, 0)
+    broker.do(calls.renew(JOB, NONCE, ttl=TTL, holds=[hold]))
+    assert broker.redis.hget(broker.keys.job(JOB), "acquired") is None
+    broker.do(calls.renew(JOB, NONCE, ttl=TTL, holds=[hold], proof=True))
+    assert broker.redis.hget(broker.keys.job(JOB), "acquired") == b"1"
+
+
 def test_the_same_slot_with_an_older_token_is_fenced(broker: Broker) -> None:
     broker.do(calls.act("cancel", ["r1.1", "r1.2"]))
     holder, old = Holder(JOB, NONCE, 0), lease(broker, "q1")

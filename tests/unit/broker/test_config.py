@@ -102,6 +102,13 @@ def test_a_password_in_the_url_shows_neither_in_repr_nor_in_explain(home):
     assert "rediss://***@host:1" in shown
 
 
+def test_what_starts_ranks_may_only_hold_the_numbers_that_there_are(home):
+    assert load(home, FABRIC_MPIEXEC="srun -N {nodes} -n {ranks}").mpiexec == "srun -N {nodes} -n {ranks}"
+    for wrong in ("mpiexec -n {cores}", "mpiexec 'a", "mpiexec {", " "):
+        with pytest.raises(UsageError, match=r"FABRIC_MPIEXEC: mpiexec must be a command line, .*\{ranks\}"):
+            load(home, FABRIC_MPIEXEC=wrong)
+
+
 def test_every_setting_has_a_doc_and_all_but_pools_a_variable():
     names = {setting.name for setting in Config().explain()}
     assert names == {

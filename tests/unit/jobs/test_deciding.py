@@ -249,6 +249,50 @@ def test_a_dead_slot_gives_its_learner_back_with_what_is_known_after_its_points(
         assert word in release.args["problem"]
 
 
+def test_a_slot_that_could_not_be_started_gives_its_learner_back_as_not_begun(agent):
+    agent.work()
+    agent.crew.died(1, Death("could not be started: no mpiexec", began=False), agent.now)
+    (release,) = [each.ask for each in agent.deciding.compose(agent.now) if name(each.ask) == "release"]
+    assert (release.args["event"], release.args["began"]) == ("died", False)
+    assert "no mpiexec" in release.args["problem"]
+
+
+def test_a_job_that_cannot_start_slots_gives_back_and_ends_with_the_reason(agent):
+    agent.work()
+    agent.crew.died(1, Death("could not be started: no mpiexec", began=False), agent.now)
+    agent.deciding.despair("no mpiexec", agent.now)
+    agent.deciding.despair("again", agent.now)
+    assert "release" in agent.exchange(**OK, drain_job=Outcome.OK)
+    (end,) = [each.ask for each in agent.deciding.compose(agent.now) if name(each.ask) == "end_job"]
+    assert end.args["reason"] == "slots cannot be started on node1: no mpiexec"
+    assert agent.exchange(end_job=0) == ["end_job"]
+    assert agent.deciding.ended == end.args["reason"]
+
+
+def test_what_a_job_leases_is_unproven_until_a_slot_came_up(agent):
+    agent.deciding.proven = False
+    proofs = []
+
+    def acquired(ask):
+        assert ask.args["proven"] is False
+        return Acquired(Outcome.OK, (lease(),))
+
+    def renewed(ask):
+        proofs.append(ask.args["proof"])
+        return Renewed(Outcome.OK, known={"rabcdefgh.0": Known(0, 0)})
+
+    agent.exchange(acquire=acquired)
+    agent.exchange()
+    agent.now += 11
+    assert "renew" in agent.exchange(renew=renewed)
+    agent.hear(1, said(Up.READY, pid=1))
+    assert "renew" in agent.exchange(renew=renewed), "at once"
+    assert "renew" not in agent.asked()
+    agent.now += 11
+    agent.exchange(renew=renewed)
+    assert proofs == [False, True, False]
+
+
 def test_a_slot_that_died_after_its_done_is_done(agent):
     agent.work()
     for item in (point(), saved(), said(Up.DONE, npoints=1, loss=None)):

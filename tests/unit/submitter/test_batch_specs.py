@@ -6,8 +6,9 @@ import pytest
 
 from fabric_broker.errors import UsageError
 from fabric_broker.home import Home
+from fabric_submitter.adapters.pbs import selection
 from fabric_submitter.adapters.scheduler import Request
-from fabric_submitter.scripts import render
+from fabric_submitter.scripts import EXAMPLE, render
 from fabric_submitter.specs import PBS, Slurm, spec_from_dict
 
 
@@ -52,6 +53,21 @@ def test_only_srun_starts_workers_on_several_nodes(executor):
     assert Slurm(nodes=2, cores=4, executor=executor).cores_per_node == 2
     with pytest.raises(UsageError, match=f"the workers of {executor} are all on one node in a pbs job"):
         PBS(nodes=2, cores=4, executor=executor)
+
+
+def test_ranks_of_one_learner_are_spread_evenly_over_nodes():
+    assert Slurm(executor="mpi4py", nodes=2, cores=8).cores_per_node == 4
+    assert selection(PBS(executor="mpi4py", nodes=2, cores=8)) == "2:ncpus=4:mpiprocs=4"
+    with pytest.raises(UsageError, match="cannot be divided"):
+        Slurm(executor="mpi4py", nodes=2, cores=3)
+
+
+def test_slurm_is_asked_for_a_task_for_each_rank(home):
+    script = render(
+        home, Request(EXAMPLE, "p", Slurm(executor="mpi4py", cores=4, slots=2), (f"{EXAMPLE}.0",))
+    )
+    assert "#SBATCH --ntasks-per-node=8\n" in script
+    assert "cpus-per-task" not in script
 
 
 def test_a_directive_may_set_what_the_spec_leaves_open():

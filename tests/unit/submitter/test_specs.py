@@ -28,6 +28,7 @@ from fabric_submitter.specs import Local, check_jobs, spec_from_dict
         ({"executor": "module:function()"}, "MODULE:FUNCTION"),
         ({"executor": {"name": "m:f"}}, "no factory"),
         ({"executor": 3}, "executor"),
+        ({"executor": "mpi4py"}, "at least 2, since rank 0 manages"),
         ({"env": {"A B": "1"}}, "A B"),
         ({"env": {"A": 1}}, "A"),
         ({"env": {"FABRIC_JOB": "mine"}}, "FABRIC_JOB"),
