@@ -30,9 +30,8 @@ def arrive(module: str, argv: list[str] | None = None) -> Mapping[str, Any]:
     parser.add_argument("--invitation", type=Path, required=True)
     args = parser.parse_args(argv)
     start_worker(args.parent or os.getppid(), None)
+    ignore_schedulers()
     if args.parent == 0:
-        # SLURM sends TERM to all processes of a job that is to end; the agent hears it too, and lets points finish.
-        signal.signal(signal.SIGTERM, _ignore)
         threading.Thread(target=_end_with_input, name="fabric: the slot's end", daemon=True).start()
     content = json.loads(args.invitation.read_text())
     sys.path[:0] = [entry for entry in content["sys_path"] if entry not in sys.path]
@@ -44,6 +43,12 @@ def arrive(module: str, argv: list[str] | None = None) -> Mapping[str, Any]:
         cloudpickle.loads(base64.b64decode(content["initializer"]))()
     words: dict[str, Any] = content["words"]
     return words
+
+
+def ignore_schedulers() -> None:
+    """Ignore what a scheduler sends to all processes of a job: the agent hears it too, and lets points finish."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, _ignore)
 
 
 def leave() -> None:

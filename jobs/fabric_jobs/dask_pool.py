@@ -19,7 +19,7 @@ from .inviting import invitation
 from .lent import Lent
 from .missing import needs
 from .spreading import commands
-from .workers import Wanted
+from .workers import START_S, Wanted
 
 _CLOSE_S: Final = 5.0
 _LOOPBACK: Final = "127.0.0.1"
@@ -27,6 +27,7 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     # A point that kills its worker is for us to find: dask tries it once, and elsewhere never.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,
+    "distributed.comm.timeouts.connect": f"{START_S:g}s",
     "distributed.scheduler.idle-timeout": None,
     # A function that holds the interpreter for minutes is no dead worker; TCP finds dead nodes.
     "distributed.scheduler.worker-ttl": None,

@@ -13,11 +13,13 @@ from typing import Any, Final
 from fabric_broker.listen import outside_address
 
 from .arriving import arrive, leave
+from .workers import START_S
 
 _LOOK_S: Final = 0.2
 """Seconds until a worker notices that its scheduler is gone."""
 _SETTINGS: Final = {
     "distributed.worker.profile.enabled": False,
+    "distributed.comm.timeouts.connect": f"{START_S:g}s",
     # Its web server cannot be left out, and knows no certificates: it has no pages.
     "distributed.worker.http.routes": [],
 }

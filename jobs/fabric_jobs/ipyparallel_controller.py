@@ -11,6 +11,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
+from .arriving import ignore_schedulers
 from .deathsig import die_with_parent
 from .evaluate import start_worker
 
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--encrypt", action="store_true")
     args = parser.parse_args(argv)
     start_worker(args.parent, None)
+    ignore_schedulers()
     # It keeps its heart monitor in a process of its own, which is to end with it, too.
     multiprocessing.set_start_method("fork")
     me = os.getpid()
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
             """Leave that to the slot, whose folder it is."""
 
         def init_signal(self) -> None:
-            """End at once: nothing is lost with it."""
+            """Leave signals as they are."""
 
     config = Config()
     config.Session.key = secrets.token_hex(32).encode()

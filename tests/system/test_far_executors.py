@@ -21,6 +21,7 @@ from fabric_broker import reads
 
 PATIENCE = 240.0
 """Seconds; workers that are new interpreters come late on a busy machine."""
+CORES = 2
 MERCY = 1.0
 """Seconds: evaluations that finished so long before a kill are never repeated."""
 MODULES = {"dask": "dask_worker", "ipyparallel": "ipyparallel_engine"}
@@ -48,7 +49,9 @@ def at_work(scene: Scene, run: Run) -> tuple[str, int]:
 def done(scene: Scene, run: Run) -> None:
     status = run.wait(timeout=PATIENCE)
     assert status.counts == {"done": status.total}, [r for r in run.learners() if r.state != "done"]
-    scene.all_points_are_there(run)
+    (learner,) = run.load()
+    # What still runs at the goal is not waited for.
+    assert len({float(each.x) for each in scene.log} - set(learner.data)) <= CORES
     assert {record.attempts for record in run.learners()} == {0}
 
 
@@ -56,7 +59,7 @@ def done(scene: Scene, run: Run) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_killed_worker_is_replaced_and_its_learner_stays_in_its_slot(scene, kind):
-    run = scene.submit(learners=1, points=60, jobs=1, executor=kind, cores=2, gated=True)
+    run = scene.submit(learners=1, points=60, jobs=1, executor=kind, cores=CORES, gated=True)
     job, token = at_work(scene, run)
     slot = scene.one(job, "slot").pid
     before = {each.pid for each in workers(scene, kind)}
@@ -78,7 +81,7 @@ def test_a_killed_worker_is_replaced_and_its_learner_stays_in_its_slot(scene, ki
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("role", ["agent", "slot"])
 def test_no_worker_outlives_a_killed_agent_or_slot(scene, kind, role):
-    run = scene.submit(learners=1, points=60, jobs=1, executor=kind, cores=2, gated=True)
+    run = scene.submit(learners=1, points=60, jobs=1, executor=kind, cores=CORES, gated=True)
     job, _ = at_work(scene, run)
     before = {each.pid for each in workers(scene, kind)}
     killed = time.time()
@@ -92,7 +95,7 @@ def test_no_worker_outlives_a_killed_agent_or_slot(scene, kind, role):
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_drained_job_tells_what_its_workers_finish(scene, kind):
-    run = scene.submit(learners=1, points=60, seconds=0.5, jobs=1, executor=kind, cores=2, grace=20.0)
+    run = scene.submit(learners=1, points=60, seconds=0.5, jobs=1, executor=kind, cores=CORES, grace=20.0)
     wait_for(lambda: run.status().points > 3, "points", PATIENCE)
     ((job, _),) = scene.holders(run).items()
     run.pause()
@@ -112,7 +115,7 @@ def test_a_function_of_the_user_makes_the_executor(scene, tmp_path):
         made.touch()
         return ThreadPoolExecutor(2)
 
-    scene.fabric.pool("mine", quick(executor=make, cores=2), jobs=1)
+    scene.fabric.pool("mine", quick(executor=make, cores=CORES), jobs=1)
     own = scene.fabric.pool("mine").spec
     assert own.executor_kind == "factory"
     assert str(own.executor).endswith("make")

@@ -15,6 +15,7 @@ from tests.system.batch import LONG, OnSlurm, reachable
 from tests.system.processes import EvaluationLog, Process, of_home, of_job, wait_for
 
 from adaptive_fabric import Run
+from fabric_broker import calls
 from fabric_broker.home import Home
 
 pytestmark = [pytest.mark.long, pytest.mark.needs("slurm"), pytest.mark.timeout(500)]
@@ -109,3 +110,30 @@ def test_one_learner_has_workers_on_two_nodes(on_slurm, tmp_path, executor, modu
     assert came[0] == came[1]
     assert came[2] == came[3]
     assert not workers(on_slurm, module)
+
+
+@pytest.mark.parametrize(("executor", "module"), KINDS)
+def test_workers_finish_what_they_evaluate_when_slurm_is_told_to_cancel(on_slurm, tmp_path, executor, module):
+    on_slurm.pool(jobs=1, executor=executor, nodes=2, cores=2, grace=20.0)
+    folder = tmp_path / "points"
+    folder.mkdir()
+
+    def slowly(x: float) -> float:
+        import time
+        from pathlib import Path
+
+        (Path(folder) / f"{x!r} began").touch()
+        time.sleep(3)
+        (Path(folder) / f"{x!r} ended").touch()
+        return x
+
+    run = on_slurm.fabric.submit([adaptive.SequenceLearner(slowly, range(40))], pool="batch")
+    on_slurm.works(run, 1)
+    (first,) = on_slurm.fabric.jobs()
+    run.broker.do(calls.scale_pool("batch", 0))
+    on_slurm.cluster.run("scancel", "--me")  # which sends TERM to every process of the job
+    wait_for(lambda: not of_job(on_slurm.home.path, first.id), "the end of the job", LONG)
+    began = sorted(path.name.split()[0] for path in folder.glob("* began"))
+    assert began == sorted(path.name.split()[0] for path in folder.glob("* ended"))
+    assert run.status().points == len(began)
+    run.cancel()

@@ -83,6 +83,7 @@ def ipyparallel_view() -> Any:
     return ipyparallel_client()[:]
 
 
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize(
     "make",
     [
@@ -98,7 +99,7 @@ def test_what_adaptive_takes_evaluates_and_nothing_of_it_is_left(site, tmp_path,
     found: list[psutil.Process] = []
 
     async def act(slot: Any) -> int:
-        await slot.lease(ledger)
+        await slot.lease(ledger, timeout=240)
         found.extend(below(slot.pid))
         return int(slot.pid)
 
