@@ -131,7 +131,7 @@ class OnBatch(Scene):
         """Kill -9 the submitter and its worker; a task that is being run, too."""
         for process in self.submitters():
             send(process.pid, signal.SIGKILL)
-        wait_for(lambda: not self.submitters(), "the submitter's death")
+        wait_for(self.has_no_submitter, "the submitter's death")
 
     def revive(self) -> None:
         up(self.home, Config.load(self.home, os.environ), bind="auto")
