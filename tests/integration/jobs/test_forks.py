@@ -132,6 +132,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 def test_nothing_of_a_killed_agent_is_left(home, tmp_path):
     command = [sys.executable, "-c", AGENT, str(home.path), str(tmp_path), *sys.path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as agent:

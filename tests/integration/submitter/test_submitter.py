@@ -187,6 +187,7 @@ def test_a_held_fabric_drains_its_jobs_and_goes_on_when_let_go(fabric):
     fabric.runs_jobs(2)
 
 
+@pytest.mark.long
 def test_a_job_that_a_user_asked_to_go_is_drained(fabric):
     fabric.pool(limit=1)
     fabric.work(1)
@@ -295,6 +296,7 @@ def test_a_worker_that_dies_is_replaced(fabric):
     fabric.runs_jobs(1)
 
 
+@pytest.mark.long
 def test_redis_away_is_waited_for_and_jobs_are_not_forgotten(fabric):
     fabric.pool(limit=2)
     fabric.work(1)
