@@ -28,7 +28,7 @@ from fabric_broker.config import Config
 from fabric_broker.home import Home
 from fabric_submitter.spec import Spec
 
-LONG = 300.0
+LONG = 600.0
 SCHEDULERS = [pytest.param("slurm", marks=pytest.mark.needs("slurm")), "pbs"]
 NODES = ("n1", "n2", "n3", "n4")
 

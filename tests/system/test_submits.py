@@ -17,7 +17,7 @@ from adaptive_fabric import Run
 from fabric_broker.home import Home
 from fabric_submitter.daemon import submitter
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 ROUNDS = 10
 POINTS = ("before", "between", "after")
 
