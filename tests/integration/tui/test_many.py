@@ -27,6 +27,7 @@ def change(broker: Broker, verb: calls.Verb, first: int, count: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(400)
 def test_fifty_thousand_learners_are_seen_found_sorted_and_followed(
     redis: redis_py.Redis, redis_process: RedisProcess
 ) -> None:
