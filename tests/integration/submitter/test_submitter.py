@@ -131,6 +131,11 @@ def horses(pid: int) -> list[ProcessId]:
     return [horse for worker in workers(pid) for horse in children(worker.pid)]
 
 
+def state(process: ProcessId) -> str:
+    """A process's state as ps shows it; see proc(5)."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 # -- jobs ---------------------------------------------------------------------------------------------------
 
 
@@ -364,8 +369,8 @@ class Pause:
         os.mkfifo(path, 0o600)
 
     def is_reached(self, script: Path) -> bool:
-        """The script is written just before the log is opened."""
-        return script.exists()
+        """The script is written just before the log is opened. A task that sleeps after that stands at the pipe."""
+        return script.exists() and any(state(horse) == "S" for horse in horses(os.getpid()))
 
     def end(self) -> None:
         """What stands at the pipe goes on; whoever comes later finds a file."""
