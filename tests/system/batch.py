@@ -28,7 +28,7 @@ from fabric_broker.config import Config
 from fabric_broker.home import Home
 from fabric_submitter.spec import Spec
 
-LONG = 300.0
+LONG = 600.0
 SCHEDULERS = [pytest.param("slurm", marks=pytest.mark.needs("slurm")), "pbs"]
 NODES = ("n1", "n2", "n3", "n4")
 
@@ -131,7 +131,7 @@ class OnBatch(Scene):
         """Kill -9 the submitter and its worker; a task that is being run, too."""
         for process in self.submitters():
             send(process.pid, signal.SIGKILL)
-        wait_for(lambda: not self.submitters(), "the submitter's death")
+        wait_for(self.has_no_submitter, "the submitter's death")
 
     def revive(self) -> None:
         up(self.home, Config.load(self.home, os.environ), bind="auto")

@@ -17,6 +17,7 @@ from fabric_broker import events
 from fabric_broker.config import Config
 from fabric_broker.home import Home
 from fabric_broker.records import LearnerRecord
+from fabric_submitter.daemon import submitter
 
 
 @pytest.fixture
@@ -113,6 +114,10 @@ class Scene:
     def submitters(self) -> list[Process]:
         """The submitter and the worker of its tasks."""
         return [process for process in of_home(self.home.path) if "fabric_submitter" in process.command]
+
+    def has_no_submitter(self) -> bool:
+        """A process that dies has lost its environment, by which it is found, a little before it is dead."""
+        return not self.submitters() and submitter(self.home) is None
 
     def done_once(self, run: Run) -> None:
         """Wait; every learner is done, and the stream of events says so once for each."""

@@ -55,6 +55,7 @@ def no_trace_of_it(fabric: Fabric) -> None:
     assert fabric.jobs() == []
 
 
+@pytest.mark.long
 def test_a_local_job_tells_what_is_wrong_on_its_node(fabric: Fabric, home: Home, tmp_path: Path) -> None:
     (tmp_path / "adaptive.py").write_text("raise ImportError('libx.so is missing')\n")
     bare = tmp_path / "python"
@@ -142,7 +143,8 @@ def test_pools_whose_jobs_could_never_work_are_sent_none(fabric: Fabric, home: H
     no_trace_of_it(fabric)
 
 
-@pytest.mark.parametrize("slots", [pytest.param(4, marks=pytest.mark.long), 0])
+@pytest.mark.long
+@pytest.mark.parametrize("slots", [4, 0])
 def test_a_job_of_a_pbs_phones_home_or_is_still_queued(
     slots: int, home: Home, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

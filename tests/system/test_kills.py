@@ -50,7 +50,7 @@ def test_a_killed_submitter_is_not_needed_by_the_jobs_that_live(scene: Scene) ->
     jobs = scene.busy_jobs(run)
     for process in scene.submitters():
         os.kill(process.pid, signal.SIGKILL)
-    wait_for(lambda: not scene.submitters(), "the end of the submitter and its worker")
+    wait_for(scene.has_no_submitter, "the end of the submitter and its worker")
     scene.done_once(run)
     assert scene.log.evaluated_again() == []
     assert {record.job for record in run.learners()} == set(jobs)
@@ -64,7 +64,7 @@ def test_without_a_submitter_an_idle_job_takes_over_from_a_killed_one(scene: Sce
     for process in scene.submitters():
         os.kill(process.pid, signal.SIGKILL)
     stays, dies = jobs
-    wait_for(lambda: not scene.submitters(), "the end of the submitter")
+    wait_for(scene.has_no_submitter, "the end of the submitter")
     os.kill(scene.one(dies, "agent").pid, signal.SIGKILL)
     scene.done_once(run)
     assert {record.job for record in run.learners()} == {stays}

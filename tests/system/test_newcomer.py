@@ -130,6 +130,7 @@ def test_up_twice_changes_nothing_and_down_twice_is_fine(home: Home) -> None:
         assert not of_home(home.path)
 
 
+@pytest.mark.long
 def test_pools_of_the_config_are_made_and_only_up_sets_them_back(home: Home) -> None:
     home.create()
     home.config_file.write_text("[pools.wide]\njobs = 3\nslots = 2\nttl = 5\n")

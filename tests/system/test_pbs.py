@@ -15,7 +15,7 @@ from fabric_broker.home import Home
 from fabric_submitter.adapters.pbs import PBSScheduler
 from fabric_submitter.adapters.scheduler import AnswerLostError, Request
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(900)
 
 
 without_history_too = pytest.mark.parametrize("pbs", ["history", "no history"], indirect=True)

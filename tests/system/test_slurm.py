@@ -17,7 +17,7 @@ from tests.system.processes import EvaluationLog, of_home, wait_for
 from adaptive_fabric import Slurm, UsageError
 from fabric_broker.home import Home
 
-pytestmark = [pytest.mark.needs("slurm"), pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.needs("slurm"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from tests.system.processes import EvaluationLog, wait_for
 
 from adaptive_fabric import Run
 from fabric_broker.home import Home
+from fabric_submitter.daemon import submitter
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 ROUNDS = 10
 POINTS = ("before", "between", "after")
 
@@ -87,9 +88,10 @@ def test_a_task_stopped_before_its_submit_that_goes_on_after_another_one_adds_no
     for pid in (worker, task):
         os.kill(pid, signal.SIGSTOP)
     # The submitter dies meanwhile; the next one has a worker of its own, and nobody knows what the old task will do.
-    (submitter,) = [each.pid for each in batch.submitters() if each.pid not in (worker, task)]
-    os.kill(submitter, signal.SIGKILL)
-    wait_for(lambda: submitter not in [each.pid for each in batch.submitters()], "its death")
+    leader = submitter(batch.home)
+    assert leader is not None
+    leader.send(signal.SIGKILL)
+    assert leader.wait(LONG)
     batch.revive()
     wait_for(lambda: shim.calls() == 2, "another task that submits", LONG)
     wait_for(lambda: run.status().points > 5, "points", LONG)

@@ -288,6 +288,7 @@ def test_a_table_has_a_row_for_each_point_and_the_learners_name(fabric: Fabric, 
     assert table["learner"].value_counts().to_dict() == {"a/1": 4, "b/2": 6}
 
 
+@pytest.mark.long
 def test_results_are_read_from_another_folder_than_the_scripts(
     fabric: Fabric, agent: Agent, tmp_path: Path
 ) -> None:

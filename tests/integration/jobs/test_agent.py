@@ -46,6 +46,7 @@ def repeated(points: list[float]) -> int:
 # -- the plain way ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_learners_are_done_exactly_once_and_no_point_is_evaluated_twice(world):
     w = world(slots=2)
     run = w.submit([counted(w.file(str(i))) for i in range(6)])
@@ -96,6 +97,7 @@ def test_an_agent_is_light_and_has_one_connection(world):
     w.wait_done(run)
 
 
+@pytest.mark.long
 def test_an_idle_agent_leaves_and_nothing_of_it_is_left(world):
     w = world(idle_timeout=0.5)
     run = w.submit([counted(w.file("0"))])
@@ -175,6 +177,7 @@ def test_where_slots_cannot_be_started_the_job_ends_and_its_learners_go_elsewher
 # -- errors of learners ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_learner_that_raises_fails_after_its_attempts_and_others_are_untouched(world):
     w = world()
 

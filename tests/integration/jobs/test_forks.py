@@ -140,6 +140,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("executors", ["serial,process-pool", *FAR])
 def test_nothing_of_a_killed_agent_is_left(home, tmp_path, executors):
     command = [sys.executable, "-c", AGENT, str(home.path), str(tmp_path), executors, *sys.path]

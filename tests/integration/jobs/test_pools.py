@@ -378,6 +378,7 @@ def test_workers_have_random_numbers_of_their_own(desk):
     assert len({other for _, _, other in learner.data.values()}) == 6
 
 
+@pytest.mark.long
 def test_loky_workers_are_initialized():
     def initialize():
         os.environ["INITIALIZED"] = "yes"

@@ -85,7 +85,7 @@ def test_a_slot_takes_learner_after_learner_and_keeps_its_globals(site, tmp_path
     assert len(set(site.new_slot(act))) == 1
 
 
-@pytest.mark.parametrize("executor", ["serial", "process-pool", "loky"])
+@pytest.mark.parametrize("executor", ["serial", "process-pool", pytest.param("loky", marks=pytest.mark.long)])
 def test_each_executor_reaches_the_goal(site, tmp_path, executor):
     shift = 5
     ledger = Ledger(site.signer, tmp_path, line(lambda x: x + shift), goal=20, executor=executor)
@@ -247,7 +247,7 @@ def greet(x: Any) -> Any:
     return x
 
 
-@pytest.mark.parametrize("executor", ["process-pool", "loky"])
+@pytest.mark.parametrize("executor", ["process-pool", pytest.param("loky", marks=pytest.mark.long)])
 def test_what_workers_print_comes_out_too(site, tmp_path, executor):
     ledger = Ledger(site.signer, tmp_path, items(greet, 3), executor=executor)
     printed = site.run(ledger)

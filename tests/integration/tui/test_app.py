@@ -181,6 +181,7 @@ def test_the_cursor_stays_on_its_learner_when_others_come_go_and_move(app: Fabri
     drive(app, script)
 
 
+@pytest.mark.long
 def test_no_key_acts_on_a_stranger_after_the_learner_under_the_cursor_went(
     app: FabricApp, broker: Broker
 ) -> None:
@@ -201,6 +202,7 @@ def test_no_key_acts_on_a_stranger_after_the_learner_under_the_cursor_went(
     drive(app, script)
 
 
+@pytest.mark.long
 def test_a_filter_is_typed_told_and_taken_back(app: FabricApp) -> None:
     async def script(driver: Driver) -> None:
         await driver.press("2", "slash")

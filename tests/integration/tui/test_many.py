@@ -27,6 +27,7 @@ def change(broker: Broker, verb: calls.Verb, first: int, count: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(400)
 def test_fifty_thousand_learners_are_seen_found_sorted_and_followed(
     redis: redis_py.Redis, redis_process: RedisProcess
 ) -> None:
@@ -34,6 +35,7 @@ def test_fifty_thousand_learners_are_seen_found_sorted_and_followed(
     add_run(broker, "rmany", MANY)
 
     async def script(driver: Driver) -> None:
+        driver.patience = 100  # names come 2,000 a second
         app, grid = driver.app, driver.app.learners.grid
         await driver.see("● live", "queued 50,000")
         await driver.press("2")

@@ -350,6 +350,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.long
 def test_a_disk_that_takes_no_more_is_told_and_leaves_no_half_file(tmp_path):
     command = [sys.executable, "-c", FULL, str(tmp_path), *sys.path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
