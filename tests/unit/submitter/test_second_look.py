@@ -59,7 +59,7 @@ class Doubtful(Machine):
 
 
 TestDoubtful = Doubtful.TestCase
-TestDoubtful.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestDoubtful.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.long
