@@ -65,7 +65,7 @@ def test_killed_before_between_or_after_a_submit_there_is_one_effective_job(batc
             batch.kill_submitter()
         if point == "before" and number % 2:
             late.append(number)  # it is served although whoever asked for it is dead
-        elif point != "after":
+        else:
             send(call, signal.SIGKILL)
         if who != "task":
             batch.revive()
