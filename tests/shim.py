@@ -1,7 +1,7 @@
 """A shim on PATH before a scheduler's command: it counts calls, stops them where a plan says so, answers for them.
 
 The plan's n-th line names the point where the n-th call stops until it is let go on: ``before``, ``between`` (the
-real command has run, its answer is held back) or ``after`` (it has answered and has not ended). Other calls run through.
+real command has run, its answer is held back) or ``after`` (it has answered and has not ended). Others run through.
 """
 
 from __future__ import annotations
