@@ -76,10 +76,15 @@ def test_a_killed_worker_is_replaced_and_its_learner_stays_in_its_slot(scene, ki
     wait_for(lambda: not of_job(scene.home.path, job), "the end of the job", PATIENCE)
 
 
-@EACH_KIND
 @pytest.mark.long
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("role", ["agent", "slot"])
+@pytest.mark.parametrize(
+    ("kind", "role"),
+    [
+        pytest.param("dask", "slot", marks=pytest.mark.needs("dask")),
+        pytest.param("ipyparallel", "agent", marks=pytest.mark.needs("ipyparallel")),
+    ],
+)
 def test_no_worker_outlives_a_killed_agent_or_slot(scene, kind, role):
     run = scene.submit(learners=1, points=60, jobs=1, executor=kind, cores=CORES, gated=True)
     job, _ = at_work(scene, run)
