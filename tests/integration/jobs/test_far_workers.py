@@ -101,8 +101,11 @@ def test_nobody_without_the_certificate_speaks_to_a_dask_scheduler():
     from distributed import Client
 
     async def knock(address: str) -> None:
-        async with Client(address, asynchronous=True, timeout=2, set_as_default=False):
-            pass
+        client = Client(address, asynchronous=True, timeout=2, set_as_default=False)
+        try:
+            await client
+        finally:
+            await client.close()
 
     pool = Pool("dask", Wanted(1))
     workers: Any = pool._workers

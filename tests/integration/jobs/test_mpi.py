@@ -98,7 +98,7 @@ def test_ranks_above_0_evaluate_and_a_killed_one_costs_only_what_it_was_at(make_
     assert ranks > set(workers), "rank 0 manages"
     assert len(ranks) == 3
     os.kill(workers[0], signal.SIGKILL)
-    world.wait_done(run)
+    until(lambda: world.all_done(run), "the ends", SLOW)
     assert world.count(run, "died") == 1
     assert world.count(run, "expire") == 0, "it was released at once"
     assert {record.attempts for record in world.learners(run)} == {0}
@@ -154,7 +154,7 @@ def test_openmpi_does_it_too_and_a_killed_rank_is_no_error_of_the_learner(make_w
     workers = at_work(world, "0")
     old = [ProcessId.of(pid) for pid in workers]
     os.kill(workers[0], signal.SIGKILL)
-    world.wait_done(run)
+    until(lambda: world.all_done(run), "the ends", SLOW)
     assert not any(each and each.alive() for each in old)
     assert (world.count(run, "died"), world.count(run, "expire")) == (1, 0)
     assert world.learner(run).attempts == 0
