@@ -64,6 +64,7 @@ class Ledger:
             "executor": "serial",
             "cores": 2,
             "nodes": 1,
+            "start_timeout": 120.0,
             "factory": None,
             "leased_s": 0.0,
             **record,

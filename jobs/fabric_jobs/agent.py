@@ -126,7 +126,15 @@ class Agent:
         crew = Crew(spec["slots"], me.node)
         world = world_of(spec, self._config)
         deciding = Deciding(
-            me, spec, crew, self._keys, self._signer, self._chance, proven=world is None, log=self._stream
+            me,
+            spec,
+            crew,
+            self._keys,
+            self._signer,
+            self._chance,
+            proven=world is None,
+            start_timeout=self._config.start_timeout,
+            log=self._stream,
         )
         self._deciding = deciding
         if me.walltime_end is not None:

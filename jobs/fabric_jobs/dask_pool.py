@@ -5,9 +5,12 @@ Encrypted and authenticated throughout, on loopback too: whoever can speak to a 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
@@ -19,7 +22,7 @@ from .inviting import invitation
 from .lent import Lent
 from .missing import needs
 from .spreading import commands
-from .workers import START_S, Wanted
+from .workers import NoWorkersError, Wanted
 
 _CLOSE_S: Final = 5.0
 _LOOPBACK: Final = "127.0.0.1"
@@ -27,7 +30,6 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     # A point that kills its worker is for us to find: dask tries it once, and elsewhere never.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,
-    "distributed.comm.timeouts.connect": f"{START_S:g}s",
     "distributed.scheduler.idle-timeout": None,
     # A function that holds the interpreter for minutes is no dead worker; TCP finds dead nodes.
     "distributed.scheduler.worker-ttl": None,
@@ -45,6 +47,36 @@ def _security() -> Any:
     return Security.temporary()
 
 
+class _Loop:
+    """The event loop of scheduler and client, in a thread of its own.
+
+    distributed would start one by itself, and fail with an assertion where that takes more than ten seconds.
+    """
+
+    def __init__(self, within: float) -> None:
+        self.loop: Any = None
+        self._over: asyncio.Event
+        self._began = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fabric: dask", daemon=True)
+        self._thread.start()
+        if not self._began.wait(within):
+            raise NoWorkersError(f"no thread for the scheduler of dask began within {within:g} s")
+
+    def _run(self) -> None:
+        asyncio.run(self._until_closed())
+
+    async def _until_closed(self) -> None:
+        from tornado.ioloop import IOLoop
+
+        self.loop, self._over = IOLoop.current(), asyncio.Event()
+        self._began.set()
+        await self._over.wait()
+
+    def close(self) -> None:
+        self.loop.add_callback(self._over.set)
+        self._thread.join(_CLOSE_S)
+
+
 class DaskWorkers:
     """See `Workers`.
 
@@ -59,14 +91,16 @@ class DaskWorkers:
         import dask
         from distributed import LocalCluster
 
-        dask.config.set(_SETTINGS)
+        dask.config.set({**_SETTINGS, "distributed.comm.timeouts.connect": f"{wanted.start_s:g}s"})
         security = _security()
         self._spread = wanted.nodes > 1
         self._children = Children(self._died, gently=self._spread)
         self._folders: list[str] = []
         self._client: Any = None
         self._lent: Lent | None = None
+        self._loop = _Loop(wanted.start_s)
         self._cluster = LocalCluster(
+            loop=self._loop.loop,
             n_workers=0,  # ours die with the slot, and those on other nodes are started by srun
             threads_per_worker=1,
             host=outside_address() if self._spread else _LOOPBACK,
@@ -87,6 +121,7 @@ class DaskWorkers:
             "address": self._cluster.scheduler_address,
             "key": security.tls_worker_key,
             "certificate": security.tls_worker_cert,
+            "start_s": wanted.start_s,
         }
         with invitation(wanted, **words) as path:
             self._children.start(commands(wanted, "fabric_jobs.dask_worker", "--invitation", str(path)))
@@ -123,10 +158,14 @@ class DaskWorkers:
             self._children.close()
         client, cluster = self._client, self._cluster
         self._client = self._cluster = None
+        # What does not end in time ends with the slot, whose learners have better to do than to wait.
         if client is not None:
-            client.close(timeout=_CLOSE_S)
+            with suppress(TimeoutError):
+                client.close(timeout=_CLOSE_S)
         if cluster is not None:
-            cluster.close(timeout=_CLOSE_S)
+            with suppress(TimeoutError):
+                cluster.close(timeout=_CLOSE_S)
+            self._loop.close()
         self._children.close()
         for folder in self._folders:
             clear(folder)

@@ -13,13 +13,11 @@ from typing import Any, Final
 from fabric_broker.listen import outside_address
 
 from .arriving import arrive, leave
-from .workers import START_S
 
 _LOOK_S: Final = 0.2
 """Seconds until a worker notices that its scheduler is gone."""
 _SETTINGS: Final = {
     "distributed.worker.profile.enabled": False,
-    "distributed.comm.timeouts.connect": f"{START_S:g}s",
     # Its web server cannot be left out, and knows no certificates: it has no pages.
     "distributed.worker.http.routes": [],
 }
@@ -31,7 +29,7 @@ async def work(words: Mapping[str, Any]) -> None:
     from distributed import Security, Status, Worker
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    dask.config.set(_SETTINGS)
+    dask.config.set({**_SETTINGS, "distributed.comm.timeouts.connect": f"{words['start_s']:g}s"})
     key, certificate = words["key"], words["certificate"]
     security = Security(
         require_encryption=True,

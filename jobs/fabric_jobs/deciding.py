@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from fabric_broker import calls
 from fabric_broker.calls import Acquired, Claimed, Committed, Ended, Hold, Journaled, Renewed
+from fabric_broker.config import Config
 from fabric_broker.errors import BrokerError
 from fabric_broker.events import LOG_LINES, log_fields
 from fabric_broker.keys import Keys
@@ -67,6 +68,8 @@ class Deciding:
     proven: bool = True
     """Slots of this job come up: where they are forked, for certain, else (False) once one did. What an unproven
     job leases does not show the submitter that jobs of this pool work."""
+    start_timeout: float = Config.start_timeout
+    """Seconds that the workers of a slot have to come."""
     ended: str | None = None
     """Why there is nothing more to do for this agent, once there is not."""
     log: list[tuple[str | None, str]] = field(default_factory=list)
@@ -231,7 +234,7 @@ class Deciding:
                 continue
             fetch.held.store = run.store
             try:
-                self.crew.start(fetch.held, fetch.frame(run, self.spec), now)
+                self.crew.start(fetch.held, fetch.frame(run, self.spec, self.start_timeout), now)
             except BrokerError as error:
                 problem = {"type": type(error).__name__, "text": str(error), "node": self.me.node}
                 self.crew.give_back(fetch.held, problem, now)

@@ -55,7 +55,8 @@ class Engines:
         self._controller.start([[*command, *(["--encrypt"] if spread else [])]])
         client_file, engine_file = self._folder / CLIENT_FILE, self._folder / ENGINE_FILE
         self._controller.wait_for(engine_file.exists, 1, "controllers", wanted.start_s)
-        with invitation(wanted, connection=json.loads(engine_file.read_text())) as path:
+        connection = json.loads(engine_file.read_text())
+        with invitation(wanted, connection=connection, start_s=wanted.start_s) as path:
             self._engines.start(commands(wanted, "fabric_jobs.ipyparallel_engine", "--invitation", str(path)))
             from ipyparallel import Client
             from ipyparallel.error import TimeoutError as NoAnswerError

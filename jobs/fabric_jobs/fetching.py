@@ -102,8 +102,8 @@ class Fetch:
             Sending(Plain(("LRANGE", keys.journal(learner), 0, -1)), put_journal),
         ]
 
-    def frame(self, run: RunData, spec: Mapping[str, Any]) -> bytes:
-        """The LEASE for the slot."""
+    def frame(self, run: RunData, spec: Mapping[str, Any], start_timeout: float) -> bytes:
+        """The LEASE for the slot, whose workers have so many seconds to come."""
         lease = self.held.lease
         executor = spec["executor"]  # a name, or what makes one
         record = {
@@ -123,6 +123,7 @@ class Fetch:
             "factory": None if isinstance(executor, str) else executor["code"],
             "cores": spec["cores"],
             "nodes": spec.get("nodes", 1),
+            "start_timeout": start_timeout,
         }
         blobs: list[tuple[list[Any], bytes]] = [(["run"], run.payload)]
         if self.payload is not None:

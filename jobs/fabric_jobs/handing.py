@@ -15,12 +15,12 @@ class Handing:
 
     Parameters
     ----------
-    workers
-        How many calls run at a time.
+    most
+        How many calls may have begun.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._lock = threading.Lock()
         self._waiting: deque[Future[Any]] = deque()
         self._running: set[Future[Any]] = set()
@@ -70,7 +70,7 @@ class Handing:
         return known
 
     def _promote(self) -> None:
-        while self._waiting and len(self._running) < self._workers:
+        while self._waiting and len(self._running) < self._most:
             future = self._waiting.popleft()
             if future.set_running_or_notify_cancel():
                 self._running.add(future)

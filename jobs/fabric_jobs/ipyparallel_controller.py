@@ -55,6 +55,11 @@ def main(argv: list[str] | None = None) -> None:
         def init_signal(self) -> None:
             """Leave signals as they are."""
 
+        def init_hub(self) -> None:
+            """Its heart monitor takes the logger's level for its own; that of the handler does not reach it."""
+            self.log.setLevel(logging.CRITICAL)
+            super().init_hub()
+
     config = Config()
     config.Session.key = secrets.token_hex(32).encode()
     config.IPController.use_threads = True

@@ -11,7 +11,6 @@ from typing import Any
 
 from .arriving import arrive, leave
 from .ipyparallel_controller import MISSES
-from .workers import START_S
 
 
 def work(words: Mapping[str, Any]) -> None:
@@ -39,7 +38,7 @@ def work(words: Mapping[str, Any]) -> None:
     config = Config()
     config.IPEngine.enable_nanny = False  # a process per engine to send signals to it, which nobody does
     config.IPEngine.auto_create = True
-    config.IPEngine.timeout = START_S
+    config.IPEngine.timeout = words["start_s"]
     config.IPEngine.max_heartbeat_misses = MISSES
     config.IPEngine.log_level = logging.CRITICAL
     engine = Engine.instance(config=config, connection_info_env=json.dumps(words["connection"]))

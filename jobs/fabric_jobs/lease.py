@@ -35,6 +35,8 @@ class LeaseOrder:
     executor: str
     cores: int
     nodes: int
+    start_timeout: float
+    """seconds within which workers must be up"""
     factory: str | None
     """code of what makes the executor named factory"""
     run_payload: bytes

@@ -19,7 +19,8 @@ class Lent:
 
     def __init__(self, executor: Executor, workers: int) -> None:
         self._executor = executor
-        self._handing = Handing(workers)
+        # A worker begins its next call before we hear that the one before has ended.
+        self._handing = Handing(2 * workers)
 
     @property
     def broken(self) -> str | None:

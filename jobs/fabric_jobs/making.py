@@ -26,6 +26,7 @@ from .workers import Factory, NoWorkersError, Wanted
 NOT_IN_TIME: Final = 71
 """Exit code of a slot whose factory did not return."""
 _CLOSE_S: Final = 10.0
+_VIEW: Final = ("ipyparallel.client.view", "View")
 
 
 class Made:
@@ -148,13 +149,13 @@ def executor_of(made: Any, name: str) -> Executor:
     """The executor in what a factory returned: one of PEP 3148, or a client as adaptive's runners take it."""
     if isinstance(made, Executor):
         view = getattr(made, "view", None)
-        return _balanced(view) if _is(view, "ipyparallel", "View") else made
+        return _balanced(view) if _is(view, *_VIEW) else made
     if _is(made, "distributed", "Client"):
         executor: Executor = made.get_executor(pure=False, retries=0)
         return executor
     if _is(made, "ipyparallel", "Client"):
         return _balanced(made.load_balanced_view())
-    if _is(made, "ipyparallel", "View"):
+    if _is(made, *_VIEW):
         return _balanced(made)
     raise UsageError(
         f"{name} returned a {type(made).__module__}.{type(made).__qualname__}, which is no executor: return one of "
@@ -162,9 +163,9 @@ def executor_of(made: Any, name: str) -> Executor:
     )
 
 
-def _is(thing: Any, library: str, name: str) -> bool:
-    """Whether it is one of a library's; one that is not imported has made nothing."""
-    kind = getattr(sys.modules.get(library), name, None)
+def _is(thing: Any, module: str, name: str) -> bool:
+    """Whether it is of a class of that module; one that is not imported has made nothing."""
+    kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(thing, kind)
 
 
@@ -184,6 +185,8 @@ def _shut_down(things: list[Any]) -> None:
             except TypeError:  # those of other libraries have fewer arguments
                 thing.shutdown(wait=False)
             continue
+        if _is(thing, *_VIEW):
+            thing = thing.client
         cluster = getattr(thing, "cluster", None)
         thing.close()
         if cluster is not None:

@@ -148,9 +148,15 @@ class Slot:
         if self._wanted is None:
             initializer = self._run.initializer
             code = None if initializer is None else cloudpickle.dumps(initializer)
-            self._wanted = Wanted(order.cores, code, order.nodes)
+            self._wanted = Wanted(order.cores, code)
         factory = None if order.factory is None else Factory(*opened(self.signer, order.factory))
-        wanted = replace(self._wanted, workers=order.cores, nodes=order.nodes, factory=factory)
+        wanted = replace(
+            self._wanted,
+            workers=order.cores,
+            nodes=order.nodes,
+            factory=factory,
+            start_s=order.start_timeout,
+        )
         pool = self._pool
         if pool is not None and (pool.name, pool.wanted) != (order.executor, wanted):
             pool.close()

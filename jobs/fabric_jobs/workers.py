@@ -11,10 +11,9 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-START_S: Final = 120.0
-"""Seconds that workers may take to come; the first import from a cold network file system can take a minute."""
+from fabric_broker.config import Config
 
 
 class NoWorkersError(Exception):
@@ -43,7 +42,7 @@ class Wanted:
     """nodes of the job; the workers are spread evenly over them"""
     factory: Factory | None = None
     """what makes the executor, for the kind that is named so"""
-    start_s: float = START_S
+    start_s: float = Config.start_timeout
     """seconds until workers that do not come are an error"""
 
 

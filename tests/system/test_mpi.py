@@ -58,7 +58,13 @@ def test_lambdas_functions_of_main_and_an_initializer(home, fabric, tmp_path):
     )
 
 
-def test_slots_that_never_come_up_open_the_circuit_with_the_reason(scene):
+@pytest.fixture
+def two_deaths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of jobs are enough for a submitter that starts from now on."""
+    monkeypatch.setenv("FABRIC_YOUNG_DEATHS", "2")
+
+
+def test_slots_that_never_come_up_open_the_circuit_with_the_reason(two_deaths, scene):
     env = {"FABRIC_MPIEXEC": "sh -c 'echo no fabric for MPI; exit 7'", "PATH": os.environ["PATH"]}
     run = scene.submit(learners=1, points=5, jobs=1, executor="mpi4py", cores=2, env=env)
     wait_for(lambda: pool_statuses(scene.fabric)[0].circuit, "an open circuit", PATIENCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def on_slurm(
         slurm.run("scancel", "--me")
 
 
-def start(on_slurm: OnSlurm, executor: str, folder: Path, *, until: Path | None = None) -> Run:
+def start(on_slurm: OnSlurm, executor: str, folder: Path, until: Path) -> Run:
     """One learner over two nodes with two cores each; its goal also waits for a file."""
     on_slurm.pool(jobs=1, executor=executor, nodes=2, cores=4)
 
@@ -49,7 +50,7 @@ def start(on_slurm: OnSlurm, executor: str, folder: Path, *, until: Path | None 
         return x * x
 
     def goal(learner: Any) -> bool:
-        return learner.npoints >= 40 and (until is None or until.exists())
+        return learner.npoints >= 40 and until.exists()
 
     return on_slurm.fabric.submit([adaptive.Learner1D(where, (-1, 1))], goal=goal, pool="batch")
 
@@ -63,13 +64,15 @@ def workers(on_slurm: OnSlurm, module: str) -> list[Process]:
 
 
 @pytest.mark.parametrize(("executor", "module"), KINDS)
-def test_a_killed_worker_costs_new_ones_and_a_killed_slot_takes_them_along(
+def test_one_learner_has_workers_on_two_nodes_and_none_outlives_the_other_or_the_slot(
     on_slurm, tmp_path, executor, module
 ):
     folder, until = tmp_path / "workers", tmp_path / "until"
     folder.mkdir()
-    run = start(on_slurm, executor, folder, until=until)
-    on_slurm.works(run)
+    run = start(on_slurm, executor, folder, until)
+    wait_for(lambda: len(list(folder.iterdir())) == 4, "evaluations by all workers", LONG)
+    nodes = Counter(path.name.split("-")[0] for path in folder.iterdir())
+    assert list(nodes.values()) == [2, 2]
     first = workers(on_slurm, module)
     assert len(first) == 4
     os.kill(first[0].pid, signal.SIGKILL)
@@ -96,20 +99,6 @@ def others(on_slurm: OnSlurm, module: str, known: list[Process]) -> list[Process
 
 def same(some: list[Process], now: list[Process]) -> set[int]:
     return {each.pid for each in some} & {each.pid for each in now}
-
-
-@pytest.mark.parametrize(("executor", "module"), KINDS)
-def test_one_learner_has_workers_on_two_nodes(on_slurm, tmp_path, executor, module):
-    folder = tmp_path / "workers"
-    folder.mkdir()
-    run = start(on_slurm, executor, folder)
-    on_slurm.done(run)
-    came = sorted(path.name.split("-")[0] for path in folder.iterdir())
-    assert len(came) == 4
-    assert len(set(came)) == 2
-    assert came[0] == came[1]
-    assert came[2] == came[3]
-    assert not workers(on_slurm, module)
 
 
 @pytest.mark.parametrize(("executor", "module"), KINDS)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ import adaptive
 import cloudpickle
 import psutil
 import pytest
+from tests.agents import World, until
 from tests.integration.jobs.test_forks import below, wait_until_gone
 from tests.slots import Ledger, Site
 
 from fabric_broker.factory import Factory
+from fabric_broker.signing import Signer, load_key
 from fabric_jobs.channel import Up
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -73,14 +75,10 @@ def dask_client() -> Any:
     return Client(LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None))
 
 
-def ipyparallel_client() -> Any:
+def ipyparallel_view() -> Any:
     import ipyparallel
 
-    return ipyparallel.Cluster(n=1, log_level=40).start_and_connect_sync()
-
-
-def ipyparallel_view() -> Any:
-    return ipyparallel_client()[:]
+    return ipyparallel.Cluster(n=1, log_level=40).start_and_connect_sync()[:]
 
 
 @pytest.mark.timeout(500)
@@ -90,7 +88,6 @@ def ipyparallel_view() -> Any:
         process_pool,
         pytest.param(loky_pool, marks=pytest.mark.long),
         pytest.param(dask_client, marks=[pytest.mark.long, pytest.mark.needs("dask")]),
-        pytest.param(ipyparallel_client, marks=[pytest.mark.long, pytest.mark.needs("ipyparallel")]),
         pytest.param(ipyparallel_view, marks=[pytest.mark.long, pytest.mark.needs("ipyparallel")]),
     ],
 )
@@ -234,6 +231,29 @@ def test_an_executor_that_takes_nothing_ends_the_slot_and_is_no_error_of_the_lea
     assert code == 71
     assert "the executor that tests:make made cannot evaluate: ConnectionError: no cluster today" in printed
     assert ledger.frames == []
+
+
+class Idle(Executor):
+    """Has no workers, as a client whose cluster does not grow."""
+
+    def submit(self, *_: Any) -> Any:  # type: ignore[override]
+        return Future()
+
+
+def test_the_setting_start_timeout_says_how_long_workers_are_waited_for(home, private_redis):
+    factory = Factory.signed(
+        Signer(load_key(home.work_key), "default"), "tests:Idle", cloudpickle.dumps(Idle)
+    )
+    world = World(home, private_redis, executor=factory.to_dict())
+    try:
+        run = world.submit([abs])
+        job = world.start(FABRIC_START_TIMEOUT="1")
+        text = "the executor that tests:Idle made evaluated nothing within 1 s"
+        until(lambda: text in world.log(job), "the slot's last words")
+        until(lambda: world.count(run, "died"), "the end of the lease")
+        assert world.learner(run).attempts == 0
+    finally:
+        world.close()
 
 
 HANGS = """

@@ -141,7 +141,14 @@ asyncio.run(main())
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("executors", ["serial,process-pool", *FAR])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "executors",
+    [
+        "serial,process-pool",
+        pytest.param("dask,ipyparallel", marks=[pytest.mark.needs("dask"), pytest.mark.needs("ipyparallel")]),
+    ],
+)
 def test_nothing_of_a_killed_agent_is_left(home, tmp_path, executors):
     command = [sys.executable, "-c", AGENT, str(home.path), str(tmp_path), executors, *sys.path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as agent:

@@ -120,20 +120,22 @@ def evaluations(folder: Path) -> Counter[str]:
     return Counter({path.name: len(path.read_text().splitlines()) for path in folder.iterdir()})
 
 
-# The workers of the others are new interpreters, so they are slow to start.
+# The workers of the others are new interpreters, so they are slow to start. What goes on in them is the same for all
+# of them, so one will do where nothing is asked of the library below.
 SLOW_START = pytest.mark.timeout(500)
-EACH_KIND = pytest.mark.parametrize(
-    "kind",
-    [
-        "process-pool",
-        pytest.param("loky", marks=pytest.mark.long),
-        pytest.param("dask", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("dask")]),
-        pytest.param("ipyparallel", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("ipyparallel")]),
-    ],
+LOKY = pytest.param("loky", marks=pytest.mark.long)
+DASK = pytest.param("dask", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("dask")])
+IPYPARALLEL = pytest.param(
+    "ipyparallel", marks=[pytest.mark.long, SLOW_START, pytest.mark.needs("ipyparallel")]
 )
 
 
-@EACH_KIND
+def each_of(*far: Any) -> pytest.MarkDecorator:
+    """With the executors of one node, and these."""
+    return pytest.mark.parametrize("kind", ["process-pool", LOKY, *far])
+
+
+@each_of()
 def test_a_lambda_with_a_closure_is_evaluated_in_other_processes(desk):
     shift = 3
     learner = sequence(lambda x: (x + shift, os.getpid()), 30)
@@ -143,7 +145,7 @@ def test_a_lambda_with_a_closure_is_evaluated_in_other_processes(desk):
     assert desk.finished.seq == 30
 
 
-@EACH_KIND
+@each_of()
 def test_the_workers_are_warm_for_the_next_learner(desk):
     pids = []
     for _ in range(3):
@@ -176,7 +178,7 @@ def test_a_worker_without_the_function_says_so(desk):
     assert list(learner.data.values()) == [0, 2, 4, 6, 8]
 
 
-@EACH_KIND
+@each_of(DASK, IPYPARALLEL)
 def test_a_killed_worker_costs_a_new_pool_and_no_learner(desk, tmp_path):
     def slow(x):
         note(tmp_path, x)
@@ -200,7 +202,7 @@ def test_a_killed_worker_costs_a_new_pool_and_no_learner(desk, tmp_path):
     assert desk.finished.seq == 20
 
 
-@EACH_KIND
+@each_of(DASK)
 def test_a_worker_killed_while_idle_is_not_the_learners_fault(desk):
     desk.run(sequence(lambda x: x, 4), done)
     victim = workers_of(desk.pool)[0]
@@ -212,11 +214,11 @@ def test_a_worker_killed_while_idle_is_not_the_learners_fault(desk):
     assert len(learner.data) == 4
 
 
-@EACH_KIND
+@each_of(DASK)
 def test_the_point_that_kills_its_worker_each_time_is_found_and_named(desk):
     def poison(x):
         if x == 5:
-            os.kill(os.getpid(), signal.SIGUSR2)
+            os.kill(os.getpid(), signal.SIGALRM)  # which no worker ignores
         time.sleep(0.01)
         return x
 
@@ -224,7 +226,7 @@ def test_the_point_that_kills_its_worker_each_time_is_found_and_named(desk):
     with pytest.raises(EvaluationError, match="WorkerDied: it killed its worker") as caught:
         desk.run(learner, done)
     assert caught.value.point == (5, 5)
-    assert "SIGUSR2" in caught.value.failure.text
+    assert "SIGALRM" in caught.value.failure.text
     assert 5 not in learner.data
 
 
@@ -243,7 +245,7 @@ class UnpicklableError(Exception):
         super().__init__("text")
 
 
-@EACH_KIND
+@each_of(IPYPARALLEL)
 def test_an_error_that_cannot_be_unpickled_breaks_no_pool(desk):
     def fails(x):
         raise UnpicklableError(1, 2)
@@ -308,7 +310,7 @@ def test_so_many_run_at_a_time_as_is_asked(desk, tmp_path):
     assert set(learner.data.values()) == {1}
 
 
-@EACH_KIND
+@each_of(DASK, IPYPARALLEL)
 def test_a_stop_waits_for_what_runs_and_starts_nothing_new(desk, tmp_path):
     def slow(x):
         note(tmp_path, x)
@@ -326,7 +328,7 @@ def test_a_stop_waits_for_what_runs_and_starts_nothing_new(desk, tmp_path):
     assert desk.finished.seq == len(learner.data)
 
 
-@EACH_KIND
+@each_of(IPYPARALLEL)
 def test_a_fenced_learner_is_dropped_at_once(desk, tmp_path):
     def for_ever(x):
         note(tmp_path, x)
@@ -361,7 +363,7 @@ def test_what_still_runs_at_the_goal_does_not_disturb_the_next_learner(desk, tmp
     assert desk.finished.seq == 6
 
 
-@EACH_KIND
+@each_of(IPYPARALLEL)
 def test_workers_have_random_numbers_of_their_own(desk):
     def draw(x):
         import random

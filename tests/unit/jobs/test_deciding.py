@@ -17,6 +17,7 @@ from fabric_jobs.channel import Down, Frame, Up
 from fabric_jobs.crew import AHEAD_PATIENCE, BRIEF, BRIEF_LEASES, FENCED_PATIENCE, Crew
 from fabric_jobs.deciding import Deciding
 from fabric_jobs.fetching import Plain
+from fabric_jobs.lease import LeaseOrder
 from fabric_jobs.orders import Death, Fork, Kill, Remove, Say, Tell
 from fabric_jobs.points import Points
 from fabric_jobs.telling import Identity
@@ -133,6 +134,13 @@ def test_a_new_lease_is_read_in_one_round_trip_and_started_in_a_new_process(agen
     assert fork == Fork(1, 0)
     assert tell.serial == 1
     assert tell.frame[4] == Down.LEASE
+
+
+def test_a_slot_is_told_how_long_its_workers_may_take_to_come(agent):
+    agent.deciding.start_timeout = 7.0
+    agent.work()
+    _, tell = agent.orders()
+    assert LeaseOrder.decode(tell.frame[channel.HEADER.size :]).start_timeout == 7.0
 
 
 def test_a_done_learner_and_the_next_one_cost_two_round_trips(agent):

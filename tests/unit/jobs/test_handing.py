@@ -11,7 +11,7 @@ from fabric_jobs.handing import Handing
 from fabric_jobs.lent import Lent
 
 
-def test_as_many_as_there_are_workers_count_as_running_and_no_more():
+def test_as_many_as_may_have_begun_count_as_running_and_no_more():
     handing = Handing(2)
     futures = [handing.begin() for _ in range(4)]
     assert [future.running() for future in futures] == [True, True, False, False]
@@ -87,8 +87,8 @@ def test_any_error_of_the_executor_breaks_off_what_it_has():
 def test_what_waits_is_cancelled_in_the_executor_too():
     theirs = Theirs()
     lent = Lent(theirs, 1)
-    lent.submit(abs, 1)
-    waits = lent.submit(abs, 2)
+    _, may_have_begun, waits = (lent.submit(abs, x) for x in range(3))
+    assert not may_have_begun.cancel()
     assert waits.cancel()
-    assert [future.cancelled() for future in theirs.futures] == [False, True]
+    assert [future.cancelled() for future in theirs.futures] == [False, False, True]
     assert lent.broken is None
