@@ -31,7 +31,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Timed:
-    """A function of some length, that appends to a file for how long it was in it.
+    """A function of some length, that appends to a file when it was begun and when it ended.
 
     Attributes
     ----------
@@ -52,13 +52,15 @@ class Timed:
                 pass
         else:
             time.sleep(self.seconds)
-        took = time.perf_counter() - began
-        os.write(_open(self.file), struct.pack("<d", took))
+        ended = time.perf_counter()
+        os.write(_open(self.file), struct.pack("<dd", began, ended))
         return x
 
-    def spent(self) -> float:
-        """Seconds of all evaluations."""
-        return sum(seconds for (seconds,) in struct.iter_unpack("<d", self.file.read_bytes()))
+    def share(self, workers: int) -> float:
+        """Percent of the workers' time, from the first evaluation to the last, that was spent in evaluations."""
+        times = list(struct.iter_unpack("<dd", self.file.read_bytes()))
+        passed = max(ended for _, ended in times) - min(began for began, _ in times)
+        return sum(ended - began for began, ended in times) / (workers * passed) * 100
 
 
 @functools.cache
