@@ -85,14 +85,21 @@ def main() -> None:
     else:
         print(f"\n{_facts(facts)}\n\n{table(rows)}\n\n{_verdict(rows)}")
     if options.record:
-        RESULTS.write_text(
+        figures = (
             f"# Results of `make bench`\n\n{_facts(facts)}\n\n{HOW}\n{table(rows)}\n\n{_verdict(rows)}\n"
         )
+        RESULTS.write_text(figures + _notes())
         talk(f"wrote {RESULTS}")
 
 
 def _facts(facts: dict[str, str]) -> str:
     return "\n".join(f"- {name}: {text}" for name, text in facts.items())
+
+
+def _notes() -> str:
+    """What people wrote below the figures, from the first heading on; it stays when new figures are recorded."""
+    _, heading, notes = RESULTS.read_text().partition("\n## ") if RESULTS.exists() else ("", "", "")
+    return heading + notes
 
 
 def _verdict(rows: list[Row]) -> str:

@@ -21,7 +21,7 @@ from adaptive_fabric import Local
 from benchmarks.functions import Timed
 from benchmarks.rounds import paired, talk
 from benchmarks.stand import Stand
-from benchmarks.table import Budget, Row
+from benchmarks.table import Budget, Row, spread_text
 
 WORKERS: Final = 2
 POINTS: Final = 400
@@ -44,6 +44,7 @@ def measure(stand: Stand, rounds: int) -> list[Row]:
                 what = f"time in a function that {'computes' if busy else 'waits'} 10 ms, {kind}"
                 talk(f" {what}")
                 result = paired(min(rounds, ROUNDS), _fabric(stand, kind, busy), _runner(executor, busy))
+                talk(f"  {spread_text(result.ours)} %, adaptive.Runner {spread_text(result.theirs)} %")
                 rows.append(
                     Row(
                         what=f"{what}, {WORKERS} workers, {AHEAD} running or queued",

@@ -1,7 +1,7 @@
 """A shim on PATH before a scheduler's command: it counts calls, stops them where a plan says so, answers for them.
 
-The plan's n-th line names the point where the n-th call stops until it is let go on: ``before``, or ``between`` (the
-real command has run, its answer is held back). At ``after`` it only leaves a mark. Other calls run through.
+The plan's n-th line names the point where the n-th call stops until it is let go on: ``before``, ``between`` (the
+real command has run, its answer is held back) or ``after`` (it has answered and has not ended). Others run through.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ folder={folder}
 n=1
 while ! mkdir "$folder/call.$n" 2>/dev/null; do n=$((n + 1)); done
 point=$(sed -n "${{n}}p" "$folder/plan")
-mark() {{
-    if [ "$point" != "$1" ]; then return 1; fi
+stop() {{
+    if [ "$point" != "$1" ]; then return; fi
     echo "$PPID $$" >"$folder/call.$n/new"
     mv "$folder/call.$n/new" "$folder/call.$n/$1"
-}}
-stop() {{
-    if mark "$1"; then while [ ! -e "$folder/call.$n/go" ]; do sleep 0.05; done; fi
+    while [ ! -e "$folder/call.$n/go" ]; do sleep 0.05; done
 }}
 case " $* " in
     *" -t "*) if [ -e "$folder/answer" ]; then cat "$folder/answer"; exit 0; fi ;;
@@ -35,7 +33,7 @@ code=$?
 stop between
 cat "$folder/call.$n/stderr" >&2
 if [ -n "$out" ]; then printf '%s\\n' "$out"; fi
-mark after
+stop after
 exit "$code"
 """
 

@@ -34,6 +34,11 @@ def _text(reply: Any) -> str:
     return reply.decode() if isinstance(reply, bytes) else str(reply)
 
 
+def _word(reply: Any) -> Any:
+    """A word of the few that the script answers with; the call's type says which they are."""
+    return _text(reply)
+
+
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
@@ -77,13 +82,13 @@ def scale_pool(pool: str, limit: int) -> Call[bool]:
 
 def remove_pool(pool: str) -> Call[Literal["ok", "no pool", "in use"]]:
     """Remove a pool that no open learner needs."""
-    return Call("remove_pool", {"pool": pool}, _text)  # type: ignore[arg-type]
+    return Call("remove_pool", {"pool": pool}, _word)
 
 
 def define_run(settings: RunSettings, payload: bytes) -> Call[Literal["ok", "exists", "no pool"]]:
     """Begin a run; ``payload`` is signed. Learners come with `add`."""
     args = {"run": settings.run, "name": settings.name, "pool": settings.pool, "settings": settings.as_hash()}
-    return Call("define_run", args, _text, (payload,))  # type: ignore[arg-type]
+    return Call("define_run", args, _word, (payload,))
 
 
 def add(
@@ -131,7 +136,7 @@ def act_on_run(
 ) -> Call[Acted]:
     """Begin an action on a whole run, or (``verb`` None) go on with the one that was begun; ``by``: see `act`."""
     args = {"run": run, "verb": verb or "", "priority": priority, "by": by}
-    return Call("act_on_run", args, lambda reply: Acted(_text(reply[0]), int(reply[1])))  # type: ignore[arg-type]
+    return Call("act_on_run", args, lambda reply: Acted(_word(reply[0]), int(reply[1])))
 
 
 # -- jobs ------------------------------------------------------------------------------------------------------------
@@ -190,7 +195,7 @@ def note_job(job: str, nonce: str, reason: str) -> Call[Outcome]:
 
 def leave(job: str, nonce: str, *, ttl: float) -> Call[Literal["leave", "stay", "FENCED"]]:
     """May this idle agent go? "leave" has marked the job ended."""
-    return Call("leave", {"job": job, "nonce": nonce, "ttl": _ms(ttl)}, _text)  # type: ignore[arg-type]
+    return Call("leave", {"job": job, "nonce": nonce, "ttl": _ms(ttl)}, _word)
 
 
 def end_job(job: str, nonce: str | None, reason: str) -> Call[int]:
@@ -349,9 +354,9 @@ def commit(
     }
 
     def parse(reply: Any) -> Committed:
-        name = _text(reply[1])
-        old = tuple(int(part) for part in name.split("-")) if name else None
-        return Committed(Outcome(_text(reply[0])), old, command_from(_text(reply[2])))  # type: ignore[arg-type]
+        token, dash, n = _text(reply[1]).partition("-")
+        old = (int(token), int(n)) if dash else None
+        return Committed(Outcome(_text(reply[0])), old, command_from(_text(reply[2])))
 
     return Call("commit", args, parse)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 SCHEMA: Final = 1
 """Version of keys and records; another release's fabric is refused."""
@@ -229,4 +229,4 @@ def command_from(text: str) -> Command | None:
     number, colon, verb = text.partition(":")
     if not colon:
         return None
-    return Command(int(number), verb)  # type: ignore[arg-type]
+    return Command(int(number), cast(Literal["pause", "cancel"], verb))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fabric_broker.intents import Again, Ask, Change, Close, Found, Mark, Over
+from fabric_broker.records import JobState
 from fabric_broker.survey import IntentView, JobView, PoolView, Survey
 
 from .adapters.scheduler import NODE_FAILED, PREEMPTED, WALLTIME_OVER, Listing, Seen
@@ -233,8 +234,8 @@ def _judge_seen(job: JobView, seen: Seen, moment: Moment, verdict: Verdict) -> S
         if job.state == "running":
             verdict.changes.append(Mark(job.id, "running", "unknown", "its agent is silent"))
     elif job.state == "unknown":
-        back = "running" if job.nonce else "pending"
-        verdict.changes.append(Mark(job.id, "unknown", back, seen.reason))  # type: ignore[arg-type]
+        back: JobState = "running" if job.nonce else "pending"
+        verdict.changes.append(Mark(job.id, "unknown", back, seen.reason))
     elif job.state == "pending":
         reason = STARTED if seen.state == "running" else seen.reason
         if reason != job.reason:

@@ -12,6 +12,7 @@ from tests.system.processes import PATIENCE
 from fabric_broker import reads
 
 
+@pytest.mark.long
 def test_a_function_that_raises_fails_after_its_attempts_and_can_be_retried(
     scene: Scene, tmp_path: Path
 ) -> None:

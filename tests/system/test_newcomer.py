@@ -47,6 +47,7 @@ def test_learners_run_and_come_back(fabric: Fabric, executor: str) -> None:
     assert status.points == sum(learner.npoints for learner in own)
 
 
+@pytest.mark.long
 def test_all_works_where_an_event_loop_runs_as_in_a_notebook(fabric: Fabric) -> None:
     fabric.pool("local", Local(**QUICK))
 
@@ -58,6 +59,7 @@ def test_all_works_where_an_event_loop_runs_as_in_a_notebook(fabric: Fabric) -> 
     assert asyncio.run(cell()) >= 10
 
 
+@pytest.mark.long
 def test_a_script_travels_with_the_modules_beside_it(home: Home, fabric: Fabric, tmp_path: Path) -> None:
     fabric.pool("local", Local(executor="process-pool", **QUICK))
     folder = tmp_path / "my project"

@@ -121,6 +121,7 @@ def test_a_run_on_the_documented_scheduler_is_done_though_its_jobs_are_killed(
     wait_for(lambda: not [each for each in of_home(home.path) if each.role == "agent"], "the end of all jobs")
 
 
+@pytest.mark.long
 def test_what_its_check_refuses_makes_no_pool(fabric: Fabric, home: Home) -> None:
     with pytest.raises(UsageError, match="there are day, night"):
         fabric.pool("dusk", spec_from_dict({"kind": "mine", "queue": "dusk"}))

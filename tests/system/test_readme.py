@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from adaptive_fabric.running import down
 from fabric_broker.home import Home
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_the_script_of_the_readme_runs_as_it_stands(home: Home, tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)

@@ -25,9 +25,10 @@ def last_part_of_the_aof(scene: Scene) -> Path:
     return max(parts, key=lambda part: part.stat().st_mtime)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "lost",
-    [pytest.param(0, marks=pytest.mark.long), 20_000],
+    [0, 20_000],
     ids=["nothing lost", "the last bytes of the log lost"],
 )
 def test_redis_killed_and_restarted_in_the_middle(scene: Scene, lost: int) -> None:

@@ -14,6 +14,7 @@ from tests.system.processes import of_job, wait_for
 from fabric_broker import reads
 
 
+@pytest.mark.long
 def test_sigterm_drains_a_job_and_its_learner_goes_on_elsewhere_at_once(scene: Scene) -> None:
     run = scene.submit(learners=2, points=120, ttl=60.0, gated=True)
     job = scene.busy_jobs(run)[0]

@@ -36,6 +36,7 @@ def most(slurm: Cluster) -> Iterator[Callable[[], int]]:
         yield most
 
 
+@pytest.mark.long
 def test_forty_learners_on_eight_jobs_never_more_and_none_is_left(on_slurm, most):
     run = on_slurm.start(learners=40, points=10, seconds=0.02, jobs=8)
     on_slurm.done(run)

@@ -128,6 +128,7 @@ def test_with_colour_there_is_some(terminal: Terminal, tmp_path: Path) -> None:
     terminal.keys("q")
 
 
+@pytest.mark.long
 @pytest.mark.needs("tmux")
 def test_failed_learners_are_marked_retried_and_done_and_redis_comes_back(
     scene: Scene, terminal: Terminal, tmp_path: Path

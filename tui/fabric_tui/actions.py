@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from fabric_broker import watch
 from fabric_broker.records import JobRecord, PoolRecord
@@ -263,7 +263,8 @@ class Plan:
         if verb == "release":
             leases = [(thing.id, thing.token) for thing in self.things if isinstance(thing, LearnerView)]
             return [watch.free_leases(page) for page in _pages(leases, calls.PAGE)]
-        return [calls.act(verb, page, priority=number) for page in _pages(ids, calls.PAGE)]  # type: ignore[arg-type]
+        its = cast(calls.Verb, verb)  # all others went above
+        return [calls.act(its, page, priority=number) for page in _pages(ids, calls.PAGE)]
 
 
 def _pages(items: Sequence[Any], size: int) -> list[Sequence[Any]]:

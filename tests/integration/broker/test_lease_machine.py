@@ -387,10 +387,10 @@ def run_machine(redis: redis_py.Redis, *, examples: int, steps: int) -> None:
 
 
 def test_agents_that_lose_replies_and_come_late_keep_the_invariants(redis: redis_py.Redis) -> None:
-    run_machine(redis, examples=40, steps=50)
+    run_machine(redis, examples=25, steps=50)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_agents_that_lose_replies_and_come_late_keep_the_invariants_for_long(redis: redis_py.Redis) -> None:
-    run_machine(redis, examples=200, steps=60)
+    run_machine(redis, examples=120, steps=60)

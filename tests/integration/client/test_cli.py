@@ -417,6 +417,7 @@ def test_settings_and_key(cli: Cli, home: Home) -> None:
     assert cli("key", "export").stdout == home.work_key.read_text()
 
 
+@pytest.mark.long
 def test_doctor_names_what_is_wrong_and_ends_with_1(cli: Cli, fabric: Fabric, home: Home) -> None:
     done = cli("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}

@@ -72,6 +72,12 @@ class Fabric:
         """Wait until so many jobs run, in Redis and in truth."""
         wait_for(lambda: len(self.jobs()) == len(self.agents()) == count, f"{count} jobs")
 
+    def holder(self) -> JobRecord:
+        """Wait until one job holds learners and is recorded with its id, and return it."""
+        wait_for(lambda: [job for job in self.jobs() if job.learners and job.scheduler_id], "a holder")
+        (holder,) = self.jobs()
+        return holder
+
     def kill(self, job: str) -> None:
         """SIGKILL whatever belongs to a job, keeper first."""
         found = [each for each in job_processes(self.home) if each.job == job]
@@ -144,7 +150,7 @@ def test_work_gets_as_many_jobs_as_it_needs_and_no_more_than_the_limit(fabric):
     daemon.start_submitter(fabric.home)
     fabric.work(1)
     fabric.runs_jobs(1)
-    (record,) = fabric.jobs()
+    record = fabric.holder()
     assert (record.pool, len(record.learners)) == ("local", 1)
     assert record.scheduler_id in {
         f"{each.process.pid}@{each.process.start}" for each in job_processes(fabric.home) if each.keeps
@@ -159,8 +165,7 @@ def test_a_dead_jobs_learner_is_taken_up_by_its_replacement_without_waiting_for_
     fabric.pool(limit=1, ttl=300)
     daemon.start_submitter(fabric.home)
     fabric.work(1)
-    fabric.runs_jobs(1)
-    (first,) = fabric.jobs()
+    first = fabric.holder()
     fabric.kill(first.id)
     wait_for(lambda: [job.learners for job in fabric.jobs() if job.id != first.id] == [["r0.0"]])
     (dead,) = (job for job in fabric.jobs("ended") if job.id == first.id)

@@ -113,6 +113,7 @@ def test_the_token_is_in_a_file_of_the_user_and_nowhere_else(served: Served) -> 
     assert str(served.home.web_token) in served.log.read_text()
 
 
+@pytest.mark.long
 def test_an_app_does_not_outlive_the_server(
     redis: redis_py.Redis, redis_process: RedisProcess, home: Home, tmp_path: Path
 ) -> None:

@@ -371,28 +371,20 @@ DAMAGE = st.sampled_from([None, None, None, "truncate", "corrupt", "lose"])
 PLANS = st.lists(st.tuples(EVENTS, st.integers(0, 1), DAMAGE), min_size=1, max_size=5)
 
 
-SELDOM = (
-    "BalancingLearner by loss",
-    "BalancingLearner by npoints",
-    "BalancingLearner by cycle",
-    "DataSaver of BalancingLearner",
-    "BalancingLearner of DataSaver",
-)
-"""Those that are tested in the long run only."""
-AT_ONCE = ("Learner1D", "IntegratorLearner", "BalancingLearner")
-"""Those whose late answers are tested in the normal run too; the others' in the long one."""
+AT_ONCE = {
+    ("serial", "Learner1D"),
+    ("serial", "AverageLearner"),
+    ("serial", "SequenceLearner"),
+    ("serial", "BalancingLearner"),
+    ("late answers", "Learner1D"),
+}
+"""What is tested in the normal run too; the others in the long one."""
 
 
 @pytest.mark.parametrize(
     ("executor", "name"),
     [
-        pytest.param(
-            executor,
-            name,
-            marks=[]
-            if name in AT_ONCE or (executor == "serial" and name not in SELDOM)
-            else pytest.mark.long,
-        )
+        pytest.param(executor, name, marks=[] if (executor, name) in AT_ONCE else pytest.mark.long)
         for executor in ("serial", "late answers")
         for name in CASES
     ],

@@ -297,7 +297,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=75, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 
 
 class OverlapMachine(Machine):
@@ -333,5 +333,5 @@ TestOverlapMachine.settings = TestMachine.settings
 @pytest.mark.parametrize("machine", [Machine, OverlapMachine])
 def test_the_machines_for_long(machine):
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=300, stateful_step_count=60, deadline=None)
+        machine, settings=settings(max_examples=200, stateful_step_count=60, deadline=None)
     )

@@ -59,11 +59,11 @@ class Doubtful(Machine):
 
 
 TestDoubtful = Doubtful.TestCase
-TestDoubtful.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestDoubtful.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.long
 def test_the_machine_for_long():
     run_state_machine_as_test(
-        Doubtful, settings=settings(max_examples=300, stateful_step_count=60, deadline=None)
+        Doubtful, settings=settings(max_examples=200, stateful_step_count=60, deadline=None)
     )
