@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import time
@@ -30,21 +31,42 @@ class Seen:
 
 @dataclass(frozen=True)
 class Timed:
-    """A function that waits, and appends to a file for how long it was in it."""
+    """A function of some length, that appends to a file when it was begun and when it ended.
+
+    Attributes
+    ----------
+    seconds
+        By the clock on the wall.
+    busy
+        Compute all the while; else wait.
+    """
 
     file: Path
     seconds: float
+    busy: bool
 
     def __call__(self, x: float) -> float:
         began = time.perf_counter()
-        time.sleep(self.seconds)
-        with self.file.open("ab", buffering=0) as file:
-            file.write(struct.pack("<d", time.perf_counter() - began))
+        if self.busy:
+            while time.perf_counter() - began < self.seconds:
+                pass
+        else:
+            time.sleep(self.seconds)
+        ended = time.perf_counter()
+        os.write(_open(self.file), struct.pack("<dd", began, ended))
         return x
 
-    def spent(self) -> float:
-        """Seconds of all evaluations."""
-        return sum(seconds for (seconds,) in struct.iter_unpack("<d", self.file.read_bytes()))
+    def share(self, workers: int) -> float:
+        """Percent of the workers' time, from the first evaluation to the last, that was spent in evaluations."""
+        times = list(struct.iter_unpack("<dd", self.file.read_bytes()))
+        passed = max(ended for _, ended in times) - min(began for began, _ in times)
+        return sum(ended - began for began, ended in times) / (workers * passed) * 100
+
+
+@functools.cache
+def _open(file: Path) -> int:
+    """Open a file to append to it, once in a process: it would take time between two evaluations."""
+    return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def learners(count: int) -> list[adaptive.Learner1D]:

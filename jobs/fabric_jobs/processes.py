@@ -33,7 +33,11 @@ def process_pool(wanted: Wanted) -> Processes:
 def loky(wanted: Wanted) -> Processes:
     """Workers that are new interpreters."""
     from loky import ProcessPoolExecutor as LokyExecutor
+    from loky import set_loky_pickler
 
+    from . import loky_pickler
+
+    set_loky_pickler(loky_pickler.__name__)
     pool: Executor = LokyExecutor(
         wanted.workers,
         timeout=None,  # workers that end when idle would be missed by the next learner

@@ -394,6 +394,26 @@ def test_loky_workers_are_initialized():
     assert set(learner.data.values()) == {"yes"}
 
 
+@pytest.mark.long
+def test_the_pickler_of_our_messages_is_not_the_users():
+    """A function may have an executor of loky's own, and send what only cloudpickle can."""
+
+    def nested(x):
+        import loky
+        from loky.backend.reduction import get_loky_pickler_name
+
+        with loky.ProcessPoolExecutor(1, timeout=None) as executor:
+            return get_loky_pickler_name(), executor.submit(lambda: x + 1).result(60)
+
+    pool = Pool("loky", Wanted(1))
+    learner = sequence(nested, 1)
+    try:
+        Desk(pool).run(learner, done)
+    finally:
+        pool.close()
+    assert learner.data == {0: ("fabric_jobs.loky_pickler", 1)}
+
+
 def test_an_unknown_executor_is_refused():
     with pytest.raises(UsageError, match="'mpi' is none of serial, process-pool, loky, dask"):
         Pool("mpi", Wanted(2))

@@ -117,7 +117,7 @@ def test_module_globals_last_from_learner_to_learner(site, tmp_path, monkeypatch
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("executor", ["serial", "process-pool", "loky"])
+@pytest.mark.parametrize("executor", ["serial", "loky"])
 def test_numerical_libraries_have_the_threads_that_were_asked_for(tmp_path, executor):
     """They read that when they are imported, which happens in the fork server, or in loky's fresh interpreters."""
 
