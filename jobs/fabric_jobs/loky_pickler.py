@@ -1,8 +1,8 @@
 """How loky pickles what passes between a slot and its workers; loky knows this module by its name.
 
 For every message loky makes a pickler of cloudpickle's, with copies of all its tables. In a worker that comes out of
-the user's function with cold caches this takes longer than all else that happens between two evaluations. What we
-send is plain: function, point and value are pickled already. So the standard library's pickler does it.
+the user's function with cold caches this takes about half of the time between two evaluations. What we send is plain:
+function, point and value are pickled already. So the standard library's pickler does it.
 
 loky's pickler belongs to a process, and to the workers' processes too. There the user's function may have executors of
 loky's own; what those send is pickled as if this module were not here.
