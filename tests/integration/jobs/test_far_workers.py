@@ -24,7 +24,7 @@ from fabric_jobs.workers import NoWorkersError, Wanted
 pytestmark = pytest.mark.timeout(500)
 
 DASK = pytest.param("dask", marks=pytest.mark.needs("dask"))
-IPYPARALLEL = pytest.param("ipyparallel", marks=pytest.mark.needs("ipyparallel"))
+IPYPARALLEL = pytest.param("ipyparallel", marks=[pytest.mark.long, pytest.mark.needs("ipyparallel")])
 EACH_KIND = pytest.mark.parametrize("kind", [DASK, IPYPARALLEL])
 MODULES = {"dask": "distributed", "ipyparallel": "ipyparallel"}
 
