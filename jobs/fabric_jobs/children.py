@@ -42,6 +42,7 @@ class Children:
         self._gently = gently
         self._processes: list[subprocess.Popen[bytes]] = []
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._at_end: set[Any] = set()
         self._closing = threading.Event()
         self._selector = selectors.DefaultSelector()
         self._reader: threading.Thread | None = None
@@ -138,7 +139,8 @@ class Children:
 
     def _quoted(self) -> str:
         deadline = time.monotonic() + _DEATH_S
-        while self.dead is not None and not self._lines and time.monotonic() < deadline:
+        dead = [process.stderr for process in self._processes if process.poll() is not None]
+        while not self._at_end.issuperset(dead) and time.monotonic() < deadline:
             time.sleep(0.005)  # the thread may be about to read them
         return "".join(f"\n  {line}" for line in self._lines) or "; they wrote nothing to standard error"
 
@@ -156,7 +158,8 @@ class Children:
         data = stream.read(65536)
         if data is None:
             return
-        if not data:
+        over = not data
+        if over:
             self._selector.unregister(stream)
             data = b"\n" if rests.get(stream) else b""
         *lines, rests[stream] = (rests.get(stream, b"") + data).split(b"\n")
@@ -164,3 +167,5 @@ class Children:
             text = line.decode(errors="replace")
             self._lines.append(text[:_LINE_CHARS])
             sys.stderr.write(text + "\n")
+        if over:
+            self._at_end.add(stream)
