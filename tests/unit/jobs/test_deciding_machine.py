@@ -342,7 +342,7 @@ def test_whatever_happens_an_agent_ends_in_order_and_holds_nothing(events, obedi
     assert all(learner.state != "leased" for learner in story.redis.learners.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(events=st.lists(EVENTS, max_size=40))
 def test_whatever_happened_all_learners_end_done_when_nothing_goes_wrong_any_more(events):
     story = Story(Redis({f"rabcdefg{i % 2}.{i}": Learner(f"rabcdefg{i % 2}.{i}") for i in range(4)}))
