@@ -38,7 +38,7 @@ test: $(STAMP) ## all tests that fit in five minutes
 	$(BIN)/python -m pytest -m "not long" -n $(N) $(ARGS)
 
 test-long: $(STAMP) ## the slow tests
-	$(BIN)/python -m pytest -m long -n $(N) $(ARGS)
+	$(BIN)/python -m pytest -m long -n $(N) --timeout 600 $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ from fabric_broker.signing import Signer, load_key
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
-PATIENCE = 60.0
+PATIENCE = 100.0
 """Seconds until a condition that must come is given up."""
 SPEC = {
     "kind": "local",

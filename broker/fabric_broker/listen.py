@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -13,6 +14,7 @@ from .errors import UsageError
 
 LONGEST_SOCKET_PATH = 107  # bytes, of the 108 that Linux has, one is for the end
 _LOOPBACK = "127.0.0.1"
+_OFFERS = 10  # ports of the kernel's choice that are tried
 # Nothing is sent there (TEST-NET-1): a connected datagram socket merely tells which of our addresses it would use.
 _OUTSIDE = ("192.0.2.1", 9)
 
@@ -56,7 +58,8 @@ def choose(run_dir: Path, bind: str | None, last_url: str | None = None) -> List
     if bind is None and len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return Listen(path)
     address = _LOOPBACK if bind is None else resolve(bind)
-    return Listen(None, _all_of(address), _free_port(address, last_url), told(address))
+    addresses = _all_of(address)
+    return Listen(None, addresses, _free_port(addresses, last_url), told(address))
 
 
 def told(bind: str) -> str:
@@ -112,17 +115,20 @@ def _all_of(address: str) -> tuple[str, ...]:
     return (address,) if plain.is_loopback or plain.is_unspecified else (address, _LOOPBACK)
 
 
-def _free_port(address: str, last_url: str | None) -> int:
+def _free_port(addresses: tuple[str, ...], last_url: str | None) -> int:
+    """A port that is free on each address; one that the kernel offers may be taken on the others."""
     last = urlsplit(last_url).port if last_url else None
-    for port in (last, 0):
+    for port in (last, *[0] * _OFFERS):
         if port is None:
             continue
         try:
-            with _listening(address, port) as probe:
-                return int(probe.getsockname()[1])
+            with ExitStack() as probes:
+                for address in addresses:
+                    port = int(probes.enter_context(_listening(address, port)).getsockname()[1])
+                return port
         except OSError:
-            continue  # taken by somebody else meanwhile
-    raise UsageError(f"there is no free port on {address}")
+            continue  # taken by somebody else
+    raise UsageError(f"there is no free port on {' and '.join(addresses)}")
 
 
 def _listening(address: str, port: int) -> socket.socket:

@@ -361,6 +361,9 @@ class Deciding:
         if answer.leases and all(held.over or held.fenced for held in self.crew.helds):
             self._renew_at, self._sure_until = sent + self._ttl / 3, sent + self._ttl * 5 / 6
         for lease in answer.leases:
+            for held in self.crew.helds:
+                if held.lease.learner == lease.learner:
+                    held.fence()  # its lease expired before we knew, and another slot of ours has the next one
             self._fetches.append(Fetch(self.crew.reserve(lease, sent)))
         self._in_vain = frozenset(asked) - {lease.slot for lease in answer.leases}
         self._acquire_at = sent + self.chance.uniform(*POLL)

@@ -53,7 +53,7 @@ def test_jobs_deleted_from_outside_are_replaced(on_pbs):
 
 @pytest.mark.long
 def test_learners_that_outlast_the_walltime_go_on_in_the_next_job(on_pbs):
-    run = on_pbs.start(learners=2, points=110, seconds=0.2, jobs=2, walltime=25)
+    run = on_pbs.start(learners=2, points=350, seconds=0.2, jobs=2, walltime=60)
     on_pbs.done(run)
     assert len([job for job in on_pbs.fabric.jobs() if job.node]) > 2
     assert on_pbs.log.evaluated_again() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.servers import get, put, servers_of
 from fabric_broker.connection import connect
 from fabric_broker.errors import ServerError, UsageError
 from fabric_broker.home import Home
-from fabric_broker.listen import LONGEST_SOCKET_PATH, Listen, choose
+from fabric_broker.listen import LONGEST_SOCKET_PATH, Listen, choose, outside_address
 
 
 def test_a_socket_path_that_is_too_long_gives_way_to_a_loopback_port(tmp_path, home, embedded):
@@ -64,6 +65,15 @@ def test_an_address_that_is_not_this_hosts_is_a_usage_error_and_starts_nothing(h
         embedded().up(bind=bind)
     assert servers_of(home) == []
     assert not embedded().alive()
+
+
+def test_a_port_that_is_taken_on_loopback_alone_is_not_chosen(tmp_path):
+    outside = outside_address()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        listen = choose(tmp_path, "auto", f"redis://{outside}:{port}")
+    assert listen.addresses == (outside, "127.0.0.1")
+    assert listen.port not in (0, port)
 
 
 @pytest.mark.parametrize("same_password", [False, True])

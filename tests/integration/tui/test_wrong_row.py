@@ -240,7 +240,7 @@ def test_an_action_hits_whom_the_user_saw(
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-@settings(CALM, max_examples=6)
+@settings(CALM, max_examples=4)
 @given(steps=st.lists(STEPS, min_size=15, max_size=30))
 def test_an_action_hits_whom_the_user_saw_in_many_stories(
     private_redis: RedisProcess, steps: list[tuple[str, object]]

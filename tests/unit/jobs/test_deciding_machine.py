@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fabric_broker.calls import Acquired, Committed, Ended, Journaled, Known, Renewed
@@ -342,7 +342,15 @@ def test_whatever_happens_an_agent_ends_in_order_and_holds_nothing(events, obedi
     assert all(learner.state != "leased" for learner in story.redis.learners.values())
 
 
-@settings(max_examples=200, deadline=None)
+EXPIRED_AND_LEASED_AGAIN: Any = [
+    *[("exchange", 99, 99), ("pass_time", 11.0), ("expire", 0), ("exchange", 99, 99), ("exchange", 99, 99)],
+    *[("work", 0, 1), ("die", 0), ("expire", 0), ("exchange", 99, 99), ("exchange", 0, 0)],
+]
+"""A learner's lease expires unseen by its agent, which then leases the learner for another of its slots."""
+
+
+@settings(max_examples=100, deadline=None)
+@example(events=EXPIRED_AND_LEASED_AGAIN)
 @given(events=st.lists(EVENTS, max_size=40))
 def test_whatever_happened_all_learners_end_done_when_nothing_goes_wrong_any_more(events):
     story = Story(Redis({f"rabcdefg{i % 2}.{i}": Learner(f"rabcdefg{i % 2}.{i}") for i in range(4)}))

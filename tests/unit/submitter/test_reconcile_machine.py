@@ -330,6 +330,7 @@ TestOverlapMachine.settings = TestMachine.settings
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("machine", [Machine, OverlapMachine])
 def test_the_machines_for_long(machine):
     run_state_machine_as_test(
