@@ -21,7 +21,7 @@ class Trouble(enum.Enum):
     READONLY = "readonly"  # a replica, or a server whose disk is full
     OOM = "out of memory"
     TIMEOUT = "time-out"
-    WRONG_PASSWORD = "wrong password"  # noqa: S105
+    WRONG_PASSWORD = "wrong password"  # noqa: S105 - words, no secret
     FORBIDDEN = "forbidden"  # the password is right, but its user lacks rights
     SCRIPT_MISSING = "script missing"
     BUG = "bug"

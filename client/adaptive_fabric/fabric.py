@@ -130,7 +130,7 @@ class Fabric:
             broker = Broker(redis, config.name)
             with asking(redis):
                 connection.check_schema(redis, broker.keys)
-        except BaseException:
+        except BaseException:  # whatever it is: nobody else could close it
             redis.close()
             raise
         return cls(broker, home, server, place)

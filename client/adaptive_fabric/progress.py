@@ -45,7 +45,7 @@ def _lines(run: Run) -> RunStatus:
             return status
         if ended(status) != said or time.monotonic() - when > _SAY:
             said, when = ended(status), time.monotonic()
-            print(line(status), file=sys.stderr, flush=True)  # noqa: T201
+            print(line(status), file=sys.stderr, flush=True)  # noqa: T201 - the lines are what was asked for
     raise AssertionError("follow() does not end by itself")
 
 

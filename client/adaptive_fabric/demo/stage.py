@@ -123,7 +123,7 @@ def _perform(home: Home, config: Config, screen: Screen, interruption: Interrupt
         run = fabric.submit(learners, names=names, goal=example.enough, pool="local", save_interval=5)
         try:
             crash = _watch(run, old_jobs, screen)
-        except BaseException:
+        except BaseException:  # ctrl+c too: nothing of the demo may go on
             run.cancel()
             raise
         seconds = time.monotonic() - began
