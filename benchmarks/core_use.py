@@ -60,8 +60,10 @@ def measure(stand: Stand, rounds: int) -> list[Row]:
 
 
 def _reached(learner: adaptive.Learner1D) -> bool:
-    warm_up = learner.function.file.name == "warm-up"
-    return bool(learner.npoints >= (WARM_UP_POINTS if warm_up else POINTS))
+    if learner.function.file.name == "warm-up":
+        # loky's workers are new interpreters: the second may come when the first has evaluated many points.
+        return bool(learner.npoints >= WARM_UP_POINTS and learner.function.processes() == WORKERS)
+    return bool(learner.npoints >= POINTS)
 
 
 def _fabric(stand: Stand, kind: str, busy: bool) -> Callable[[], float]:

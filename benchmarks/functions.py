@@ -11,6 +11,8 @@ from pathlib import Path
 
 import adaptive
 
+_RECORD = "<ddq"
+
 
 def nothing(x: float) -> float:
     """No work at all: what is left is the cost of the machinery."""
@@ -31,7 +33,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Timed:
-    """A function of some length, that appends to a file when it was begun and when it ended.
+    """A function of some length, that appends to a file when it was begun, when it ended, and the id of its process.
 
     Attributes
     ----------
@@ -53,14 +55,21 @@ class Timed:
         else:
             time.sleep(self.seconds)
         ended = time.perf_counter()
-        os.write(_open(self.file), struct.pack("<dd", began, ended))
+        os.write(_open(self.file), struct.pack(_RECORD, began, ended, os.getpid()))
         return x
+
+    def processes(self) -> int:
+        """In how many processes it was evaluated."""
+        return len({pid for _, _, pid in self._records()})
 
     def share(self, workers: int) -> float:
         """Percent of the workers' time, from the first evaluation to the last, that was spent in evaluations."""
-        times = list(struct.iter_unpack("<dd", self.file.read_bytes()))
-        passed = max(ended for _, ended in times) - min(began for began, _ in times)
-        return sum(ended - began for began, ended in times) / (workers * passed) * 100
+        times = self._records()
+        passed = max(ended for _, ended, _ in times) - min(began for began, _, _ in times)
+        return sum(ended - began for began, ended, _ in times) / (workers * passed) * 100
+
+    def _records(self) -> list[tuple[float, float, int]]:
+        return list(struct.iter_unpack(_RECORD, self.file.read_bytes()))
 
 
 @functools.cache

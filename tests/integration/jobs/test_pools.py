@@ -25,7 +25,7 @@ from fabric_jobs.evaluate import Missing
 from fabric_jobs.executors import Pool
 from fabric_jobs.finished import Finished
 from fabric_jobs.pooled import Pooled
-from fabric_jobs.processes import Processes, process_pool
+from fabric_jobs.processes import Processes, loky, process_pool
 from fabric_jobs.workers import Kind, NoWorkersError, Wanted, describe_exit
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -441,6 +441,24 @@ def test_exit_codes_read_as_words():
 def test_a_future_is_a_standard_one(desk):
     desk.pool.use(abs)
     assert isinstance(desk.pool.submit(-1), Future)
+
+
+@pytest.mark.parametrize("make", [process_pool, pytest.param(loky, marks=pytest.mark.long)])
+def test_only_the_thread_that_takes_answers_waits_for_a_core(make):
+    workers = make(Wanted(1))
+    try:
+        before = set(threading.enumerate())
+        worker = workers.submit(os.getpid).result(60)
+        policies = {
+            thread.native_id: os.sched_getscheduler(thread.native_id)
+            for thread in set(threading.enumerate()) - before
+            if thread.native_id is not None
+        }
+        batch = [number for number, policy in policies.items() if policy == os.SCHED_BATCH]
+        assert batch == [workers._executor._executor_manager_thread.native_id]
+        assert os.sched_getscheduler(worker) == os.sched_getscheduler(0) == os.SCHED_OTHER
+    finally:
+        workers.close()
 
 
 def test_a_worker_that_dies_during_a_stop_costs_no_time_for_another_pool(desk, tmp_path):
