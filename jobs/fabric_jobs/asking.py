@@ -2,8 +2,9 @@
 
 Three of adaptive's learners may ask for points that were told before, once a learner is restored or evaluates
 several points at a time: AverageLearner1D numbers new samples by how many it has, whichever those are, and
-would ask for the same one for ever when one before it was lost; LearnerND restarts its random numbers;
-IntegratorLearner keeps points on its stack that it was told meanwhile. Each costs evaluations that were paid.
+would ask for the same one for ever when one before it was lost; LearnerND restarts its random numbers, after each
+`ask` of a BalancingLearner too; IntegratorLearner keeps points on its stack that it was told meanwhile. Each costs
+evaluations that were paid.
 (LearnerND also forgets which simplices to divide when it drops unfinished points: see `replay.requeue`.)
 """
 
@@ -26,7 +27,7 @@ def ask_of(learner: Any) -> Ask:
         if children and isinstance(children[0], AverageLearner1D):
             return _asking_children_samples(learner, children)
         if children and isinstance(children[0], LearnerND):
-            return _asking_unknown(learner, lambda point: _skip(children[point[0]], point[1]))
+            return _asking_children_planes(learner, children)
     elif isinstance(inner, AverageLearner1D):
         return _asking_samples(learner, inner)
     elif isinstance(inner, LearnerND | IntegratorLearner):
@@ -59,6 +60,22 @@ def _asking_unknown(learner: Any, known: Known) -> Ask:
                 return [point for point, _ in fresh], [loss for _, loss in fresh]
 
     return ask
+
+
+def _asking_children_planes(learner: Any, children: list[Any]) -> Ask:
+    given: set[Hashable] = set()
+
+    def known(point: Any) -> bool:
+        child = children[point[0]]
+        again = _skip(child, point[1]) or point in given
+        if again:
+            # BalancingLearner puts the child back each time, so that it would draw the same point for ever.
+            for _ in range(child.ndim):
+                child._random.random()
+        given.add(point)
+        return again
+
+    return _asking_unknown(learner, known)
 
 
 class _Samples:

@@ -57,6 +57,30 @@ def test_the_same_within_a_balancing_learner():
     assert not {(0, point) for point in child.data} & set(asked)
 
 
+def test_a_balancing_learner_does_not_ask_again_for_a_random_point_that_is_on_its_way():
+    children = [nd() for _ in range(2)]
+    for child in children:
+        for corner in [(-1, -1), (1, 1), (-1, 1), (1, -1)]:
+            child.tell_pending(corner)
+    ask = ask_of(adaptive.BalancingLearner(children))
+
+    asked = [point for n in (4, 1, 1) for point in ask(n)[0]]
+
+    assert len(asked) == len(set(asked)) >= 3
+
+
+def test_a_balancing_learner_comes_past_a_random_point_of_the_holder_before():
+    (*_, drawn), _ = nd().ask(5)
+    child = nd()
+    for corner in [(-1, -1), (1, 1), (-1, 1), (1, -1)]:
+        child.tell_pending(corner)
+    child.data[drawn] = plane(drawn)  # told, and no triangulation for want of the corners
+
+    ((_, point),) = ask_of(adaptive.BalancingLearner([child]))(1)[0]
+
+    assert point not in {drawn, *child.data}
+
+
 def test_a_learner_nd_finds_simplices_again_that_unfinished_points_had_divided():
     learner = nd()
     for corner in learner.ask(4)[0]:
