@@ -22,25 +22,12 @@ from .records import (
     command_from,
     lease_from,
 )
-from .scripts import Call
+from .scripts import Call, ms, text, word
 
 PAGE: Final = 500
 """Learners per call at most: longer scripts would hold up everybody."""
 
 Verb = Literal["pause", "resume", "cancel", "retry", "prioritize"]
-
-
-def _text(reply: Any) -> str:
-    return reply.decode() if isinstance(reply, bytes) else str(reply)
-
-
-def _word(reply: Any) -> Any:
-    """A word of the few that the script answers with; the call's type says which they are."""
-    return _text(reply)
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
 
 
 def _loss(loss: float | None) -> str | None:
@@ -70,25 +57,25 @@ def define_pool(
         "kind": kind,
         "limit": limit,
         "slots": slots,
-        "ttl": _ms(ttl),
+        "ttl": ms(ttl),
     }
-    return Call("define_pool", args, lambda reply: _text(reply) == "created")
+    return Call("define_pool", args, lambda reply: text(reply) == "created")
 
 
 def scale_pool(pool: str, limit: int) -> Call[bool]:
     """Change how many jobs a pool may have; False if there is no such pool."""
-    return Call("scale_pool", {"pool": pool, "limit": limit}, lambda reply: _text(reply) == "ok")
+    return Call("scale_pool", {"pool": pool, "limit": limit}, lambda reply: text(reply) == "ok")
 
 
 def remove_pool(pool: str) -> Call[Literal["ok", "no pool", "in use"]]:
     """Remove a pool that no open learner needs."""
-    return Call("remove_pool", {"pool": pool}, _word)
+    return Call("remove_pool", {"pool": pool}, word)
 
 
 def define_run(settings: RunSettings, payload: bytes) -> Call[Literal["ok", "exists", "no pool"]]:
     """Begin a run; ``payload`` is signed. Learners come with `add`."""
     args = {"run": settings.run, "name": settings.name, "pool": settings.pool, "settings": settings.as_hash()}
-    return Call("define_run", args, _word, (payload,))
+    return Call("define_run", args, word, (payload,))
 
 
 def add(
@@ -136,7 +123,7 @@ def act_on_run(
 ) -> Call[Acted]:
     """Begin an action on a whole run, or (``verb`` None) go on with the one that was begun; ``by``: see `act`."""
     args = {"run": run, "verb": verb or "", "priority": priority, "by": by}
-    return Call("act_on_run", args, lambda reply: Acted(_word(reply[0]), int(reply[1])))
+    return Call("act_on_run", args, lambda reply: Acted(word(reply[0]), int(reply[1])))
 
 
 # -- jobs ------------------------------------------------------------------------------------------------------------
@@ -169,7 +156,7 @@ def claim(
         "node": node,
         "pid": pid,
         "scheduler_id": scheduler_id,
-        "walltime_end": None if walltime_end is None else _ms(walltime_end),
+        "walltime_end": None if walltime_end is None else ms(walltime_end),
     }
 
     def parse(reply: Any) -> Claimed:
@@ -183,19 +170,19 @@ def claim(
 
 def drain_job(job: str, nonce: str) -> Call[Outcome]:
     """The agent drains: it leases nothing more."""
-    return Call("drain_job", {"job": job, "nonce": nonce}, lambda reply: Outcome(_text(reply)))
+    return Call("drain_job", {"job": job, "nonce": nonce}, lambda reply: Outcome(text(reply)))
 
 
 def note_job(job: str, nonce: str, reason: str) -> Call[Outcome]:
     """The agent says what is wrong where it runs."""
     return Call(
-        "note_job", {"job": job, "nonce": nonce, "reason": reason}, lambda reply: Outcome(_text(reply))
+        "note_job", {"job": job, "nonce": nonce, "reason": reason}, lambda reply: Outcome(text(reply))
     )
 
 
 def leave(job: str, nonce: str, *, ttl: float) -> Call[Literal["leave", "stay", "FENCED"]]:
     """May this idle agent go? "leave" has marked the job ended."""
-    return Call("leave", {"job": job, "nonce": nonce, "ttl": _ms(ttl)}, _word)
+    return Call("leave", {"job": job, "nonce": nonce, "ttl": ms(ttl)}, word)
 
 
 def end_job(job: str, nonce: str | None, reason: str) -> Call[int]:
@@ -226,7 +213,7 @@ def acquire(
         "nonce": nonce,
         "request": request,
         "slots": list(slots),
-        "ttl": _ms(ttl),
+        "ttl": ms(ttl),
         "proven": proven,
     }
 
@@ -278,7 +265,7 @@ def renew(job: str, nonce: str, *, ttl: float, holds: Sequence[Hold], proof: boo
         outcome = Outcome(answer["outcome"])
         if outcome is not Outcome.OK:
             return Renewed(outcome)
-        commands = {learner: command_from(text) for learner, text in answer["commands"].items()}
+        commands = {learner: command_from(told) for learner, told in answer["commands"].items()}
         return Renewed(
             outcome,
             now=answer["now"] / 1000,
@@ -288,7 +275,7 @@ def renew(job: str, nonce: str, *, ttl: float, holds: Sequence[Hold], proof: boo
             known={learner: Known(int(seq), int(n)) for learner, (seq, n) in answer["known"].items()},
         )
 
-    args = {"job": job, "nonce": nonce, "ttl": _ms(ttl), "holds": rows, "proof": proof}
+    args = {"job": job, "nonce": nonce, "ttl": ms(ttl), "holds": rows, "proof": proof}
     return Call("renew", args, parse)
 
 
@@ -314,9 +301,7 @@ def journal(
     }
 
     def parse(reply: Any) -> Journaled:
-        return Journaled(
-            Outcome(_text(reply[0])), int(reply[1]), int(reply[2]), command_from(_text(reply[3]))
-        )
+        return Journaled(Outcome(text(reply[0])), int(reply[1]), int(reply[2]), command_from(text(reply[3])))
 
     return Call("journal", args, parse, (journal_entries.pack(batch),))
 
@@ -354,9 +339,9 @@ def commit(
     }
 
     def parse(reply: Any) -> Committed:
-        token, dash, n = _text(reply[1]).partition("-")
+        token, dash, n = text(reply[1]).partition("-")
         old = (int(token), int(n)) if dash else None
-        return Committed(Outcome(_text(reply[0])), old, command_from(_text(reply[2])))
+        return Committed(Outcome(text(reply[0])), old, command_from(text(reply[2])))
 
     return Call("commit", args, parse)
 
@@ -364,7 +349,7 @@ def commit(
 def complete(holder: Holder, learner: str, token: int, *, npoints: int, loss: float | None) -> Call[Outcome]:
     """The goal is reached and the last checkpoint committed."""
     args = _lease_args(learner, token, holder) | {"npoints": npoints, "loss": _loss(loss)}
-    return Call("complete", args, lambda reply: Outcome(_text(reply)))
+    return Call("complete", args, lambda reply: Outcome(text(reply)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +361,7 @@ class Ended:
 
 
 def _ended(reply: Any) -> Ended:
-    return Ended(Outcome(_text(reply[0])), _text(reply[1]))
+    return Ended(Outcome(text(reply[0])), text(reply[1]))
 
 
 def fail(holder: Holder, learner: str, token: int, problem: dict[str, Any]) -> Call[Ended]:

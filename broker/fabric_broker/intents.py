@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, cast
 
 from .broker import Broker
 from .records import JobState, Outcome
-from .scripts import Call
+from .scripts import Call, ms, text, word
 from .survey import Wish, job_id
 
 
@@ -133,19 +133,6 @@ class Forget(Change):
     job: str
 
 
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
-
-
-def _text(reply: Any) -> str:
-    return reply.decode() if isinstance(reply, bytes) else str(reply)
-
-
-def _word(reply: Any) -> Any:
-    """A word of the few that the script answers with; the call's type says which they are."""
-    return _text(reply)
-
-
 # -- leading ------------------------------------------------------------------------------------------------
 
 
@@ -154,7 +141,7 @@ def lead(nonce: str, *, host: str, ttl: float, succeeds: str = "") -> Call[int |
 
     ``succeeds`` is the nonce of a submitter that is known to be dead: its lease is not waited for.
     """
-    args = {"nonce": nonce, "host": host, "ttl": _ms(ttl), "succeeds": succeeds}
+    args = {"nonce": nonce, "host": host, "ttl": ms(ttl), "succeeds": succeeds}
     return Call("lead", args, lambda reply: int(reply) or None)
 
 
@@ -192,7 +179,7 @@ def apply(leadership: Leadership, changes: Sequence[Change]) -> Call[list[bool] 
     args = asdict(leadership) | {"changes": [change.as_args() for change in changes]}
 
     def parse(reply: Any) -> list[bool] | None:
-        return None if _text(reply) == "-1" else [bool(each) for each in json.loads(reply)]
+        return None if text(reply) == "-1" else [bool(each) for each in json.loads(reply)]
 
     return Call("intent_apply", args, parse)
 
@@ -227,7 +214,7 @@ def begin(intent: str, task: str) -> Call[Begun]:
 
 def _report(intent: str, task: str, result: str, **rest: Any) -> Call[Outcome]:
     args = {"intent": intent, "task": task, "result": result, "host": "", "ids": {}, "reason": "", "wait": 0}
-    return Call("intent_report", args | rest, lambda reply: Outcome(_text(reply)))
+    return Call("intent_report", args | rest, lambda reply: Outcome(text(reply)))
 
 
 def submitted(intent: str, task: str, *, host: str, ids: Mapping[str, str]) -> Call[Outcome]:
@@ -242,7 +229,7 @@ def refused(intent: str, task: str, *, reason: str) -> Call[Outcome]:
 
 def busy(intent: str, task: str, *, reason: str, wait: float) -> Call[Outcome]:
     """The scheduler would have it later, at the earliest in ``wait`` seconds."""
-    return _report(intent, task, "busy", reason=reason, wait=_ms(wait))
+    return _report(intent, task, "busy", reason=reason, wait=ms(wait))
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +256,7 @@ def cancelling(intent: str) -> Call[tuple[str, tuple[Going, ...]]]:
 
 def ask_job(job: str, reason: str) -> Call[Literal["ok", "ended", "no job"]]:
     """A user wants a job to go: drained, or cancelled if it has not started."""
-    return Call("ask_job", {"job": job, "reason": reason}, _word)
+    return Call("ask_job", {"job": job, "reason": reason}, word)
 
 
 def hold(*, held: bool) -> Call[None]:
@@ -279,7 +266,7 @@ def hold(*, held: bool) -> Call[None]:
 
 def resume_pool(pool: str) -> Call[bool]:
     """Close a pool's circuit; False if there is no such pool."""
-    return Call("resume_pool", {"pool": pool}, lambda reply: _text(reply) == "ok")
+    return Call("resume_pool", {"pool": pool}, lambda reply: text(reply) == "ok")
 
 
 def pool_wanted(broker: Broker, names: Sequence[str]) -> list[int]:

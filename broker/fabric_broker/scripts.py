@@ -45,6 +45,21 @@ class Call(Generic[T]):
         return (json.dumps(self.args, separators=(",", ":")).encode(), *self.blobs)
 
 
+def ms(seconds: float) -> int:
+    """A duration as scripts count."""
+    return round(seconds * 1000)
+
+
+def text(reply: Any) -> str:
+    """A text that a script answered with."""
+    return reply.decode() if isinstance(reply, bytes) else str(reply)
+
+
+def word(reply: Any) -> Any:
+    """A word of the few that the script answers with; the call's type says which they are."""
+    return text(reply)
+
+
 def _read(name: str) -> str:
     return resources.files(__package__).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
 
@@ -58,6 +73,6 @@ def script(name: str, clock: str | None = None) -> Script:
     if "move" in uses:
         parts.append(states.as_lua())
     parts += [_read(f"_{library}") for library in _LIBRARY_ORDER if library in uses]
-    text = "\n".join([*parts, body])
+    whole = "\n".join([*parts, body])
     # Redis names scripts by SHA-1; nothing here depends on its strength.
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, whole, hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest())
