@@ -140,13 +140,15 @@ def main(argv: list[str] | None = None) -> int:
     with socket.socket(fileno=args.control_fd) as control:
         control.set_inheritable(False)
         signer = Signer(load_key(Home(args.home).work_key), args.fabric)
-        # What all slots need, imported once: this is what takes a second.
+        # What all slots need, imported once: this is what takes a second. Collecting meanwhile would find nothing.
+        gc.disable()
         import adaptive  # noqa: F401
 
         from . import slot  # noqa: F401
 
         gc.collect()
         gc.freeze()  # collections in the slots leave these objects, and their memory stays shared
+        gc.enable()
         try:
             ForkServer(control, signer, args.node).serve()
         except (BrokenPipeError, ConnectionResetError):

@@ -393,4 +393,4 @@ def test_agents_that_lose_replies_and_come_late_keep_the_invariants(redis: redis
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_agents_that_lose_replies_and_come_late_keep_the_invariants_for_long(redis: redis_py.Redis) -> None:
-    run_machine(redis, examples=120, steps=60)
+    run_machine(redis, examples=70, steps=60)

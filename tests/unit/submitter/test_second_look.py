@@ -66,5 +66,5 @@ TestDoubtful.settings = settings(max_examples=30, stateful_step_count=40, deadli
 @pytest.mark.timeout(600)
 def test_the_machine_for_long():
     run_state_machine_as_test(
-        Doubtful, settings=settings(max_examples=200, stateful_step_count=60, deadline=None)
+        Doubtful, settings=settings(max_examples=120, stateful_step_count=60, deadline=None)
     )
