@@ -18,16 +18,16 @@ from typing import Final
 import adaptive
 
 from adaptive_fabric import Local
-from benchmarks.functions import Timed
+from benchmarks.functions import WARM_UP, Timed, Warm
 from benchmarks.rounds import paired, talk
 from benchmarks.stand import Stand
 from benchmarks.table import Budget, Row, spread_text
 
 WORKERS: Final = 2
 POINTS: Final = 400
-WARM_UP_POINTS: Final = 40
 SECONDS: Final = 0.01
 KINDS: Final = ("process-pool", "loky")
+REACHED: Final = Warm(WORKERS, POINTS)
 ROUNDS: Final = 3
 """At most so many: each takes six seconds, for each kind and each function."""
 AHEAD: Final = 4
@@ -59,19 +59,12 @@ def measure(stand: Stand, rounds: int) -> list[Row]:
     return rows
 
 
-def _reached(learner: adaptive.Learner1D) -> bool:
-    if learner.function.file.name == "warm-up":
-        # loky's workers are new interpreters: the second may come when the first has evaluated many points.
-        return bool(learner.npoints >= WARM_UP_POINTS and learner.function.processes() == WORKERS)
-    return bool(learner.npoints >= POINTS)
-
-
 def _fabric(stand: Stand, kind: str, busy: bool) -> Callable[[], float]:
     def share() -> float:
         with tempfile.TemporaryDirectory(prefix="fabric-bench-") as folder:
-            timed = [Timed(Path(folder) / name, SECONDS, busy) for name in ("warm-up", "counts")]
+            timed = [Timed(Path(folder) / name, SECONDS, busy) for name in (WARM_UP, "counts")]
             run = stand.fabric.submit(
-                [adaptive.Learner1D(function, (-1, 1)) for function in timed], goal=_reached, pool=kind
+                [adaptive.Learner1D(function, (-1, 1)) for function in timed], goal=REACHED, pool=kind
             )
             stand.finish(run)
             return timed[1].share(WORKERS)
@@ -82,7 +75,7 @@ def _fabric(stand: Stand, kind: str, busy: bool) -> Callable[[], float]:
 def _runner(executor: Executor, busy: bool) -> Callable[[], float]:
     def share() -> float:
         with tempfile.TemporaryDirectory(prefix="fabric-bench-") as folder:
-            asyncio.run(_run(Timed(Path(folder) / "warm-up", SECONDS, busy), executor))
+            asyncio.run(_run(Timed(Path(folder) / WARM_UP, SECONDS, busy), executor))
             timed = Timed(Path(folder) / "counts", SECONDS, busy)
             asyncio.run(_run(timed, executor))
             return timed.share(WORKERS)
@@ -102,7 +95,7 @@ def _executor(kind: str) -> Executor:
 async def _run(function: Timed, executor: Executor) -> None:
     runner = adaptive.Runner(
         adaptive.Learner1D(function, (-1, 1)),
-        goal=_reached,
+        goal=REACHED,
         executor=executor,
         ntasks=WORKERS,  # as many as by itself; but it cannot count loky's workers
         shutdown_executor=False,

@@ -12,6 +12,9 @@ from pathlib import Path
 import adaptive
 
 _RECORD = "<ddq"
+WARM_UP = "warm-up"
+"""Name of the file of a function that only warms up."""
+WARM_UP_POINTS = 40
 
 
 def nothing(x: float) -> float:
@@ -62,14 +65,37 @@ class Timed:
         """In how many processes it was evaluated."""
         return len({pid for _, _, pid in self._records()})
 
+    def began(self) -> float:
+        """When the first evaluation began, in seconds of `time.perf_counter`."""
+        return min(began for began, _, _ in self._records())
+
+    def rate(self) -> float:
+        """Evaluations per second, from the first to the last."""
+        times = self._records()
+        return len(times) / (max(ended for _, ended, _ in times) - self.began())
+
     def share(self, workers: int) -> float:
         """Percent of the workers' time, from the first evaluation to the last, that was spent in evaluations."""
         times = self._records()
-        passed = max(ended for _, ended, _ in times) - min(began for began, _, _ in times)
+        passed = max(ended for _, ended, _ in times) - self.began()
         return sum(ended - began for began, ended, _ in times) / (workers * passed) * 100
 
     def _records(self) -> list[tuple[float, float, int]]:
         return list(struct.iter_unpack(_RECORD, self.file.read_bytes()))
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A goal: so many points; or, of a function that warms up, some in each worker."""
+
+    workers: int
+    points: int
+
+    def __call__(self, learner: adaptive.Learner1D) -> bool:
+        if learner.function.file.name == WARM_UP:
+            # New interpreters: the second may come when the first has evaluated many points.
+            return bool(learner.npoints >= WARM_UP_POINTS and learner.function.processes() == self.workers)
+        return bool(learner.npoints >= self.points)
 
 
 @functools.cache
