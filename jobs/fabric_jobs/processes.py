@@ -60,8 +60,8 @@ def _let_workers_go_on(thread: threading.Thread | None) -> None:
     try:
         if os.sched_getscheduler(thread.native_id) == os.SCHED_OTHER:
             os.sched_setscheduler(thread.native_id, os.SCHED_BATCH, os.sched_param(0))
-    except PermissionError:
-        return  # a sandbox may forbid it; what is lost is speed
+    except (PermissionError, ProcessLookupError):
+        return  # a sandbox forbids it, and what is lost is speed; or the pool broke at once, and the thread is gone
 
 
 class Processes:

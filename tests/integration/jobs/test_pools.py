@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -457,6 +457,25 @@ def test_only_the_thread_that_takes_answers_waits_for_a_core(make):
         batch = [number for number, policy in policies.items() if policy == os.SCHED_BATCH]
         assert batch == [workers._executor._executor_manager_thread.native_id]
         assert os.sched_getscheduler(worker) == os.sched_getscheduler(0) == os.SCHED_OTHER
+    finally:
+        workers.close()
+
+
+def test_a_pool_that_breaks_at_its_first_evaluation_is_no_fault_of_the_slot(monkeypatch):
+    submit = ProcessPoolExecutor.submit
+
+    def submit_and_break(executor: Any, *args: Any) -> Any:
+        future = submit(executor, *args)
+        for process in executor._processes.values():
+            os.kill(process.pid, signal.SIGKILL)
+        executor._executor_manager_thread.join(20)
+        return future
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_and_break)
+    workers = process_pool(Wanted(1))
+    try:
+        with pytest.raises(BrokenExecutor):
+            workers.submit(time.sleep, 60).result(20)
     finally:
         workers.close()
 
