@@ -22,6 +22,7 @@ from benchmarks.functions import WARM_UP, Timed, Warm
 from benchmarks.rounds import paired, talk
 from benchmarks.stand import Stand
 from benchmarks.table import Budget, Row, spread_text
+from fabric_jobs.effort import Effort
 
 WORKERS: Final = 2
 POINTS: Final = 400
@@ -30,13 +31,12 @@ KINDS: Final = ("process-pool", "loky")
 REACHED: Final = Warm(WORKERS, POINTS)
 ROUNDS: Final = 3
 """At most so many: each takes six seconds, for each kind and each function."""
-AHEAD: Final = 4
-"""Evaluations that run or are queued at a time, as the fabric chooses for `SECONDS` and `WORKERS`."""
 
 
 def measure(stand: Stand, rounds: int) -> list[Row]:
     """Percent of the workers' time, once they are warm."""
     rows = []
+    at_a_time = _at_a_time()
     for kind in KINDS:
         stand.fabric.pool(kind, Local(executor=kind, cores=WORKERS), jobs=1)
         with _executor(kind) as executor:
@@ -47,7 +47,7 @@ def measure(stand: Stand, rounds: int) -> list[Row]:
                 talk(f"  {spread_text(result.ours)} %, adaptive.Runner {spread_text(result.theirs)} %")
                 rows.append(
                     Row(
-                        what=f"{what}, {WORKERS} workers, {AHEAD} running or queued",
+                        what=f"{what}, {WORKERS} workers, {at_a_time} running or queued",
                         unit="%",
                         fabric=result.ours,
                         against=f"adaptive.Runner, {WORKERS} running",
@@ -57,6 +57,14 @@ def measure(stand: Stand, rounds: int) -> list[Row]:
                     )
                 )
     return rows
+
+
+def _at_a_time() -> int:
+    """How many evaluations the fabric has running or queued, for these workers and this length."""
+    effort = Effort()
+    effort.workers = WORKERS
+    effort.add(SECONDS)
+    return WORKERS + effort.ahead()
 
 
 def _fabric(stand: Stand, kind: str, busy: bool) -> Callable[[], float]:
